@@ -1,0 +1,21 @@
+import { SNSClient } from '@aws-sdk/client-sns';
+import { SQSClient } from '@aws-sdk/client-sqs';
+
+/** A connection within a region takes milliseconds. */
+const CONNECTION_TIMEOUT_MS = 2_000;
+/** Longer than any call that creates, reads or changes a topic or a queue. */
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Clients that give up on a silent AWS. Region, endpoint and credentials come from the SDK's own variables and files. */
+export function createClients(): { sns: SNSClient; sqs: SQSClient } {
+  const requestHandler = {
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    throwOnRequestTimeout: true,
+  };
+  return {
+    sns: new SNSClient({ requestHandler }),
+    // A queue's URL is its name here, not its address: behind AWS_ENDPOINT_URL its host need not resolve.
+    sqs: new SQSClient({ requestHandler, useQueueUrlAsEndpoint: false }),
+  };
+}
