@@ -1,0 +1,129 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { type Database, isDatabaseUnavailable } from '../database.ts';
+import { type Bell, createBell } from './bell.ts';
+import { holdLease, LeaseLostError } from './lease.ts';
+import { endNotification } from './lifecycle.ts';
+import { composeMessages } from './message.ts';
+import { type ClaimedPage, cutPage, type PageResult, reclaimPage, releasePage, settlePage } from './pages.ts';
+import type { Publisher } from './publisher.ts';
+import { resolveRecipients } from './recipients.ts';
+import { tallyPage } from './tally.ts';
+
+export type DispatcherDeps = {
+  db: Database;
+  publisher: Publisher;
+  log: Logger;
+  /** Users of a page, at most. */
+  pageUsers: number;
+  leaseSeconds: number;
+  recipientsPerMessage: number;
+};
+
+export type Dispatcher = {
+  /** Looks for work now instead of at the next poll. */
+  wake: () => void;
+  /** Claims nothing more, waits at most `graceMs` for the pages under way, then gives back what is left. */
+  stop: (graceMs: number) => Promise<void>;
+};
+
+/** How often an idle process looks for work that another one accepted or left behind, all its loops together. */
+const POLL_INTERVAL_MS = 250;
+/** Pause after an error, the database being away mostly, so that a broken dependency is not hammered. */
+const ERROR_PAUSE_MS = 1_000;
+/** Pause between tries to settle a published page while the database is away: the alternative is publishing it twice. */
+const SETTLE_RETRY_MS = 500;
+
+/** Runs `concurrency` loops around `dispatchNext` until stopped. Errors are logged and waited out; they end no loop. */
+export function runDispatcher(deps: DispatcherDeps, concurrency: number): Dispatcher {
+  const stopping = new AbortController();
+  const abandoning = new AbortController();
+  const bell = createBell();
+  const loop = async () => {
+    while (!stopping.signal.aborted) {
+      const pauseMs = await dispatchOrPause(deps, abandoning.signal, bell, concurrency);
+      if (pauseMs > 0 && !stopping.signal.aborted) await bell.wait(pauseMs);
+    }
+  };
+  const done = Promise.all(Array.from({ length: concurrency }, loop));
+  return {
+    wake: bell.ring,
+    async stop(graceMs) {
+      stopping.abort();
+      bell.ringAll();
+      await Promise.race([done, sleep(graceMs, undefined, { ref: false })]);
+      abandoning.abort();
+      await done;
+    },
+  };
+}
+
+/** One step of a loop. Returns how long to pause after it, in ms; jitter spreads the polls of many processes. */
+async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, bell: Bell, concurrency: number) {
+  try {
+    const worked = await dispatchNext(deps, abandoned, bell.ring);
+    return worked ? 0 : POLL_INTERVAL_MS * concurrency * (0.5 + Math.random());
+  } catch (error) {
+    deps.log.error({ err: error }, 'dispatch failed; it will be tried again');
+    return ERROR_PAUSE_MS;
+  }
+}
+
+/**
+ * Does one step of dispatch: claims a page and carries it to its settlement, or ends a notification whose time is up.
+ *
+ * @param abandoned - aborted when the process has to leave: the page is given back unsettled.
+ * @param onClaim - called as soon as a page is claimed, while there may be more to claim.
+ * @returns whether there was anything to do.
+ */
+export async function dispatchNext(deps: DispatcherDeps, abandoned: AbortSignal, onClaim?: () => void) {
+  const page = (await reclaimPage(deps.db, deps.leaseSeconds)) ?? (await cutPage(deps.db, deps));
+  if (page === null) return false;
+  if ('kind' in page) {
+    if (page.kind === 'expired') await endNotification(deps.db, page.notification_id, 'expired');
+    return true;
+  }
+  onClaim?.();
+  await dispatchPage(deps, page, abandoned);
+  return true;
+}
+
+/** No transaction and no connection is held while SNS is called: only the lease, renewed in the background. */
+async function dispatchPage(deps: DispatcherDeps, page: ClaimedPage, abandoned: AbortSignal): Promise<void> {
+  const log = deps.log.child({ notification_id: page.notification_id, page: page.number, attempt: page.attempt });
+  const lease = holdLease(deps.db, page, deps.leaseSeconds, log);
+  const leave = () => lease.abort(abandoned.reason);
+  abandoned.addEventListener('abort', leave);
+  try {
+    const result = await publishPage(deps, page, lease.signal);
+    const settled = await settleSurely(deps.db, page, result, lease.signal);
+    if (settled) log.debug({ users: result.users, published: result.published }, 'page settled');
+    else log.warn('page taken over by another process; nothing was recorded by this one');
+  } catch (error) {
+    if (abandoned.aborted) await releasePage(deps.db, page);
+    else if (error instanceof LeaseLostError) log.warn('lease lost while publishing; another process has the page');
+    else throw error;
+  } finally {
+    abandoned.removeEventListener('abort', leave);
+    lease.release();
+  }
+}
+
+async function publishPage(deps: DispatcherDeps, page: ClaimedPage, signal: AbortSignal): Promise<PageResult> {
+  const resolved = await resolveRecipients(deps.db, page);
+  signal.throwIfAborted();
+  const messages = composeMessages(page, resolved.recipients, deps.recipientsPerMessage);
+  const outcomes = await deps.publisher.publish(messages, signal);
+  return tallyPage(resolved, messages, outcomes);
+}
+
+async function settleSurely(db: Database, page: ClaimedPage, result: PageResult, signal: AbortSignal) {
+  for (;;) {
+    try {
+      return await settlePage(db, page, result);
+    } catch (error) {
+      if (!isDatabaseUnavailable(error)) throw error;
+      await sleep(SETTLE_RETRY_MS, undefined, { signal });
+    }
+  }
+}

@@ -1,0 +1,174 @@
+import { CHANNEL_NAMES, type Channel } from '../channels.ts';
+import type { Database } from '../database.ts';
+import { Prisma } from '../generated/client.ts';
+import { addCounts, type Reason, SUPPRESSION_REASONS } from './counts.ts';
+
+/** A page this process has claimed, with all that publishing it needs. */
+export type ClaimedPage = {
+  notification_id: string;
+  number: number;
+  first_user_id: number;
+  last_user_id: number;
+  /** The fencing token. */
+  attempt: number;
+  claimed_at: Date;
+  everyone: boolean;
+  channels: Channel[];
+  subject: string | null;
+  payload: string;
+  created_by: string;
+  traceparent: string | null;
+  /** Set when the notification ended before this page was taken over: nobody of the page is told any more. */
+  withdrawn: 'canceled' | 'expired' | null;
+};
+
+/** What became of a page. Counts are users; the three arrays have one length. */
+export type PageResult = {
+  users: number;
+  published: number;
+  failed: number;
+  messages: number;
+  suppressed: Partial<Record<Reason, number>>;
+  by_channel: Partial<Record<Channel, number>>;
+  user_ids: number[];
+  message_ids: string[];
+  channel_bits: number[];
+  failures: { user_id: number; code: string; reason: string }[];
+};
+
+type PageKey = Pick<ClaimedPage, 'notification_id' | 'number' | 'attempt'>;
+
+const CLAIMED = Prisma.sql`
+  p.notification_id, p.number, p.first_user_id, p.last_user_id, p.attempt, now() as claimed_at,
+  n.everyone, n.channels, n.subject, n.payload, n.created_by, n.traceparent`;
+
+const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interval(secs => ${leaseSeconds})`;
+
+/**
+ * Takes over a page whose lease has run out, raising its fencing token. Pages of a paused notification stay where they are.
+ * Plan: the partial index pages_open in lease order; `skip locked` lets rivals take different pages.
+ */
+export async function reclaimPage(db: Database, leaseSeconds: number): Promise<ClaimedPage | null> {
+  const [page] = await db.$queryRaw<ClaimedPage[]>`
+    with expired as (
+      select p.notification_id, p.number
+      from pages p join notifications n on n.id = p.notification_id
+      where p.state = 'open' and p.lease_until < now() and n.status <> 'paused'
+      order by p.lease_until
+      limit 1
+      for update of p skip locked
+    )
+    update pages p
+    set attempt = p.attempt + 1, lease_until = ${leaseEnd(leaseSeconds)}
+    from expired, notifications n
+    where p.notification_id = expired.notification_id and p.number = expired.number and n.id = p.notification_id
+    returning ${CLAIMED},
+      case when n.status in ('canceled', 'expired') then n.status::text
+           when n.expires_at <= now() then 'expired' end as withdrawn`;
+  return page ?? null;
+}
+
+/** Instead of a page: the notification's time was up before its next one, or its audience turned out to be at its end. */
+export type NoPage = { kind: 'expired' | 'exhausted'; notification_id: string };
+
+/**
+ * Cuts the next page of the due notification that has waited longest, moving its cursor in the same statement.
+ * Lock: the notification's row, for the statement only; `skip locked` sends rivals to the next notification.
+ * Plan: the partial index notifications_due gives the row; the lateral join walks at most `pageUsers` keys from the cursor
+ * (a cursor read from a plain CTE would scan and sort all users).
+ */
+export async function cutPage(
+  db: Database,
+  { pageUsers, leaseSeconds }: { pageUsers: number; leaseSeconds: number },
+): Promise<ClaimedPage | NoPage | null> {
+  const [row] = await db.$queryRaw<(ClaimedPage & { id: string; expired: boolean; users: number })[]>`
+    with due as (
+      select id, everyone, cursor, user_ids, last_page, coalesce(expires_at <= now(), false) as expired
+      from notifications
+      where not exhausted and status in ('scheduled', 'queued', 'dispatching') and waiting_since <= now()
+      order by waiting_since
+      limit 1
+      for update skip locked
+    ), audience as (
+      select next.user_id from due cross join lateral (
+        select u.user_id from users u where u.user_id > due.cursor order by u.user_id limit ${pageUsers}
+      ) next where due.everyone and not due.expired
+      union all
+      select next.user_id from due cross join lateral (
+        select a.user_id from unnest(due.user_ids) as a(user_id)
+        where a.user_id > due.cursor order by a.user_id limit ${pageUsers}
+      ) next where not due.everyone and not due.expired
+    ), range as (
+      select min(user_id) as first, max(user_id) as last, count(*)::int as users from audience
+    ), p as (
+      insert into pages (notification_id, number, first_user_id, last_user_id, users, lease_until)
+      select due.id, due.last_page + 1, range.first, range.last, range.users, ${leaseEnd(leaseSeconds)}
+      from due, range where range.users > 0
+      returning *
+    ), n as (
+      update notifications n set
+        cursor = coalesce(range.last, n.cursor),
+        exhausted = range.users < ${pageUsers},
+        last_page = n.last_page + (range.users > 0)::int,
+        open_pages = n.open_pages + (range.users > 0)::int,
+        targeted = n.targeted + case when n.everyone then range.users else 0 end,
+        waiting_since = now(),
+        started_at = coalesce(n.started_at, now()),
+        status = case when range.users = 0 and n.open_pages = 0 then 'completed' else 'dispatching' end::notification_status,
+        completed_at = case when range.users = 0 and n.open_pages = 0 then now() end
+      from due, range where n.id = due.id and not due.expired
+      returning n.*
+    )
+    select due.id, due.expired, range.users, ${CLAIMED}, null as withdrawn
+    from due cross join range left join n on n.id = due.id left join p on p.notification_id = due.id`;
+  if (row === undefined) return null;
+  const { id, expired, users, ...page } = row;
+  if (expired) return { kind: 'expired', notification_id: id };
+  return users === 0 ? { kind: 'exhausted', notification_id: id } : page;
+}
+
+/** Prolongs the lease of a claimed page. False: another process has taken the page over. */
+export async function renewLease(db: Database, page: PageKey, leaseSeconds: number): Promise<boolean> {
+  const renewed = await db.$executeRaw`
+    update pages set lease_until = ${leaseEnd(leaseSeconds)} where ${held(page)}`;
+  return renewed === 1;
+}
+
+/** Gives a claimed page back unpublished, so that any process may take it over at once. */
+export async function releasePage(db: Database, page: PageKey): Promise<void> {
+  await db.$executeRaw`update pages set lease_until = now() where ${held(page)}`;
+}
+
+/**
+ * Records what became of a page and adds it to its notification's counts; completes the notification when this was the last
+ * page of an exhausted audience. False: the fencing token is outdated, another process has the page, nothing was written.
+ * Lock: the page, then the notification's row, so that settles of one notification follow one another and `open_pages`
+ * reaches zero in exactly one of them.
+ */
+export async function settlePage(db: Database, page: PageKey, result: PageResult): Promise<boolean> {
+  const settled = await db.$executeRaw`
+    with settled as (
+      update pages set state = 'settled', lease_until = null, settled_at = now(), user_ids = ${result.user_ids}::int[],
+        message_ids = ${result.message_ids}::uuid[], channel_bits = ${result.channel_bits}::smallint[],
+        failures = ${JSON.stringify(result.failures)}::jsonb
+      where ${held(page)}
+      returning notification_id, users
+    )
+    update notifications n set
+      open_pages = n.open_pages - 1,
+      targeted = n.targeted + ${result.users}::int - settled.users,
+      published = n.published + ${result.published}::int,
+      failed = n.failed + ${result.failed}::int,
+      messages = n.messages + ${result.messages}::int,
+      suppressed = ${addCounts(Prisma.sql`n.suppressed`, SUPPRESSION_REASONS, result.suppressed)},
+      by_channel = ${addCounts(Prisma.sql`n.by_channel`, CHANNEL_NAMES, result.by_channel)},
+      status = case when ${LAST_PAGE} then 'completed' else n.status end,
+      completed_at = case when ${LAST_PAGE} then now() else n.completed_at end
+    from settled where n.id = settled.notification_id`;
+  return settled === 1;
+}
+
+const LAST_PAGE = Prisma.sql`n.exhausted and n.open_pages = 1 and n.status = 'dispatching'`;
+
+const held = ({ notification_id, number, attempt }: PageKey) =>
+  Prisma.sql`notification_id = ${notification_id}::uuid and number = ${number} and attempt = ${attempt} and state = 'open'`;

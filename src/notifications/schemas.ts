@@ -1,0 +1,144 @@
+import { z } from 'zod';
+import { CHANNEL_NAMES } from '../channels.ts';
+import { NotificationStatus } from '../generated/enums.ts';
+import { limitParameter, userIdCursor, userIdParameter } from '../http/lists.ts';
+import { USER_ID_MAX, userIdSchema } from '../user-id.ts';
+import { SUPPRESSION_REASONS } from './counts.ts';
+
+/** Users a notification may name. More belong into several notifications, or into a broadcast. */
+const USER_IDS_MAX = 10_000;
+/** The longest line of an e-mail (RFC 5322, section 2.1.1). */
+const SUBJECT_CHARS_MAX = 998;
+/** The longest Idempotency-Key. */
+const IDEMPOTENCY_KEY_CHARS_MAX = 255;
+
+/** Text that PostgreSQL can store and UTF-8 can carry. */
+const text = z
+  .string()
+  .min(1)
+  .refine((value) => !value.includes('\0'), 'must not contain the NUL character')
+  .refine((value) => value.isWellFormed(), 'must not contain a lone surrogate');
+
+/** A moment within the years that a timestamp can hold on all sides. */
+const moment = z.iso
+  .datetime({ offset: true })
+  .refine((value) => {
+    const year = new Date(value).getUTCFullYear();
+    return year >= 2000 && year <= 9998;
+  }, 'must be between the years 2000 and 9998')
+  .transform((value) => new Date(value));
+
+const channelSchema = z.enum(CHANNEL_NAMES);
+
+/** What to tell whom. Without `user_ids` everyone. */
+export const createNotificationSchema = z
+  .strictObject({
+    payload: text.describe('The text. Together with the subject it has to fit an SNS message of 256 KiB.'),
+    subject: z.exactOptional(text.max(SUBJECT_CHARS_MAX)),
+    user_ids: z
+      .exactOptional(z.array(userIdSchema).max(USER_IDS_MAX))
+      .describe('The audience; an id given twice counts once. Absent: **everyone**.'),
+    channels: z.exactOptional(z.array(channelSchema).min(1).max(100)).describe('Absent: all channels.'),
+    send_at: z.exactOptional(moment).describe('Not before this time (RFC 3339). In the past: at once.'),
+    expires_at: z.exactOptional(moment).describe('Whoever is not told by this time (RFC 3339) is not told any more.'),
+  })
+  .refine(({ send_at, expires_at }) => !send_at || !expires_at || send_at < expires_at, {
+    path: ['expires_at'],
+    message: 'must be later than send_at',
+  })
+  .meta({ id: 'CreateNotification', example: { payload: 'Your statement is ready', user_ids: [1, 2, 3] } });
+
+export type NotificationInput = z.output<typeof createNotificationSchema>;
+
+const count = z.int().min(0).max(USER_ID_MAX);
+const perReason = Object.fromEntries(SUPPRESSION_REASONS.map((reason) => [reason, count]));
+const perChannel = Object.fromEntries(CHANNEL_NAMES.map((channel) => [channel, count]));
+
+const countsSchema = z
+  .object({
+    targeted: count.describe('Users of the audience; for everyone it grows until the audience is exhausted.'),
+    published: count.describe('Users told on at least one channel.'),
+    failed: count.describe('Users whose message SNS refused for good.'),
+    pending: count,
+    suppressed: z.object(perReason).describe('Users not told, each under the one reason that applies first.'),
+    by_channel: z.object(perChannel).describe('Users told, per channel.'),
+    messages: count.describe('SNS messages published.'),
+  })
+  .describe('Always: targeted = published + the sum of suppressed + failed + pending.')
+  .meta({ id: 'Counts' });
+
+/** A notification as the API shows it. */
+export const notificationSchema = z
+  .object({
+    id: z.uuid(),
+    status: z.enum(NotificationStatus),
+    subject: z.string().nullable(),
+    payload: z.string(),
+    audience: z.object({
+      type: z.enum(['users', 'everyone']),
+      count: count.nullable().describe('null while the audience `everyone` is not exhausted.'),
+    }),
+    channels: z.array(channelSchema),
+    created_at: z.date(),
+    send_at: z.date().nullable(),
+    expires_at: z.date().nullable(),
+    started_at: z.date().nullable(),
+    completed_at: z.date().nullable().describe('When it was completed, canceled or expired.'),
+    progress: z.number().min(0).max(1),
+    counts: countsSchema,
+  })
+  .meta({
+    id: 'Notification',
+    example: {
+      ...{ id: '01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55', status: 'completed', subject: null },
+      payload: 'Your statement is ready',
+      audience: { type: 'users', count: 3 },
+      channels: ['email', 'sms'],
+      created_at: '2026-01-05T08:30:00.000Z',
+      ...{ send_at: null, expires_at: null },
+      ...{ started_at: '2026-01-05T08:30:00.004Z', completed_at: '2026-01-05T08:30:00.021Z', progress: 1 },
+      counts: {
+        ...{ targeted: 3, published: 2, failed: 0, pending: 0 },
+        suppressed: { unknown_user: 0, no_preferences: 1, opted_out: 0, no_contact: 0, canceled: 0, expired: 0 },
+        ...{ by_channel: { email: 2, sms: 1 }, messages: 2 },
+      },
+    },
+  });
+
+export type NotificationResource = z.infer<typeof notificationSchema>;
+
+/** Whom a notification has told, and under which SNS message. */
+export const sentMessageSchema = z
+  .object({ user_id: userIdSchema, message_id: z.uuid(), channels: z.array(channelSchema), published_at: z.date() })
+  .meta({
+    id: 'SentMessage',
+    example: {
+      ...{ user_id: 42, message_id: '8a1f6a5e-27ff-5b1c-8b7e-0f3a9d3c5d11', channels: ['email'] },
+      published_at: '2026-01-05T08:30:00.021Z',
+    },
+  });
+
+/** Loose: Fastify replaces the headers by what this returns, and the others are needed too. */
+export const createNotificationHeaders = z.looseObject({
+  'idempotency-key': z
+    .string()
+    .min(1)
+    .max(IDEMPOTENCY_KEY_CHARS_MAX)
+    .optional()
+    .describe('Makes the call repeatable: the same key and body have one notification and one answer.'),
+  prefer: z.string().optional().describe('`wait=N` (RFC 7240, N ≤ 30 s): answer when dispatch is done.'),
+});
+
+export const notificationParams = z.object({ id: z.uuid() });
+
+export const notificationListQuery = z.strictObject({
+  status: z.enum(NotificationStatus).optional(),
+  limit: limitParameter,
+  cursor: z.uuid().optional().describe('Where the previous page ended; taken from its `Link` header.'),
+});
+
+export const sentMessageListQuery = z.strictObject({
+  user_id: userIdParameter.optional().meta({ description: 'Only the message to this user.' }),
+  limit: limitParameter,
+  cursor: userIdCursor,
+});
