@@ -1,0 +1,61 @@
+import type { FastifyInstance } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+
+/** What the service depends on: each check resolves when it can be reached. */
+export type Readiness = { draining: () => boolean; checks: Record<'database' | 'topic', () => Promise<unknown>> };
+
+/** A dependency that has not answered by then counts as away: probes usually give up after a few seconds. */
+const CHECK_TIMEOUT_MS = 2_000;
+
+const liveSchema = z.object({ status: z.literal('ok') });
+const readySchema = z.object({
+  status: z.enum(['ready', 'not ready', 'draining']),
+  checks: z.object({ database: z.enum(['ok', 'failed']), topic: z.enum(['ok', 'failed']) }),
+});
+
+/** `/health/live`: the process answers. `/health/ready`: it should be given requests. */
+export function serveHealth(app: FastifyInstance, readiness: Readiness): void {
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+  routes.get('/health/live', { schema: liveRoute }, () => ({ status: 'ok' as const }));
+  routes.get('/health/ready', { schema: readyRoute }, async (request, reply) => {
+    const check = (name: keyof Readiness['checks']) =>
+      withTimeout(readiness.checks[name]()).then(
+        () => 'ok' as const,
+        (error: unknown) => {
+          request.log.warn({ err: error, check: name }, 'not ready');
+          return 'failed' as const;
+        },
+      );
+    const [database, topic] = await Promise.all([check('database'), check('topic')]);
+    const up = database === 'ok' && topic === 'ok';
+    const status = readiness.draining() ? 'draining' : up ? 'ready' : 'not ready';
+    return reply.code(status === 'ready' ? 200 : 503).send({ status, checks: { database, topic } });
+  });
+}
+
+const liveRoute = {
+  operationId: 'getLiveness',
+  tags: ['Operations'],
+  summary: 'Does the process answer?',
+  response: { 200: liveSchema.describe('It does.') },
+};
+
+const readyRoute = {
+  operationId: 'getReadiness',
+  tags: ['Operations'],
+  summary: 'Should the process be given requests?',
+  description: 'Asks the database and the topic. Not ready while the process is stopping.',
+  response: {
+    200: readySchema.describe('It should.'),
+    503: readySchema.describe('It should not: a dependency is away, or the process is stopping.'),
+  },
+};
+
+async function withTimeout(work: Promise<unknown>): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('no answer in time')), CHECK_TIMEOUT_MS);
+  });
+  return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
+}

@@ -1,0 +1,162 @@
+import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { isDatabaseUnavailable } from '../database.ts';
+import { ERRORS, type ErrorCode, ServiceError } from '../errors.ts';
+
+/** After how many seconds a client may try again while the database is away. */
+const RETRY_AFTER_SECONDS = 2;
+/** Faults listed in one problem: a list of 10,000 wrong ids does not need 10,000 lines back. */
+const FAULTS_MAX = 100;
+
+/** An error as every call answers it (RFC 9457). `code` is stable, texts are not. */
+const problemSchema = z
+  .looseObject({
+    type: z.literal('about:blank'),
+    title: z.string(),
+    status: z.int().min(400).max(599),
+    detail: z.string(),
+    instance: z
+      .string()
+      .describe('This occurrence: `/requests/` and the request id, as in `x-request-id` and our logs.'),
+    code: z.enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]]),
+    errors: z
+      .array(
+        z.object({
+          in: z.enum(['body', 'path', 'query', 'headers']),
+          pointer: z.string().describe('A JSON pointer (RFC 6901) to the value at fault.'),
+          detail: z.string(),
+        }),
+      )
+      .optional(),
+  })
+  .meta({
+    id: 'Problem',
+    example: {
+      ...{ type: 'about:blank', title: 'Bad Request', status: 400, detail: 'The request is not valid.' },
+      instance: '/requests/0193f0a2-5b1c-7f3e-8a7d-1c2b3a4d5e6f',
+      code: 'validation_failed',
+      errors: [{ in: 'body', pointer: '/payload', detail: 'Invalid input: expected string, received undefined' }],
+    },
+  });
+
+type Fault = { in: 'body' | 'path' | 'query' | 'headers'; pointer: string; detail: string };
+
+/** What a zod schema found wrong with one part of a request; Fastify adds which part. */
+class ValidationError extends Error {
+  readonly issues: z.core.$ZodIssue[];
+  /** The part of the request, set by Fastify. */
+  validationContext?: 'body' | 'params' | 'querystring' | 'headers';
+
+  constructor(issues: z.core.$ZodIssue[]) {
+    super('validation failed');
+    this.issues = issues;
+  }
+}
+
+/** Fastify's validator: zod's verdict, with every fault at once. */
+export function compileValidator({ schema }: { schema: z.ZodType }) {
+  return (data: unknown) => {
+    const result = schema.safeParse(data);
+    return result.success ? { value: result.data } : { error: new ValidationError(result.error.issues) };
+  };
+}
+
+/** Renders every error of every route as a problem. An unexpected one tells the client nothing and the log everything. */
+export function renderError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const code = findCode(error);
+  if (code === 'internal_error') request.log.error({ err: error }, 'unexpected error');
+  if (code === 'unavailable') request.log.warn({ err: error }, 'database unavailable');
+  if (ERRORS[code][0] === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
+  const detail = error instanceof ServiceError ? error.message : describe(code, error);
+  const faults = error instanceof ValidationError ? listFaults(error) : undefined;
+  // As text, it passes the route's own response schema by.
+  const problem = composeProblem(request.id, code, detail, faults);
+  return reply.code(ERRORS[code][0]).type('application/problem+json').send(problem);
+}
+
+/** The text of a problem. */
+function composeProblem(requestId: string, code: ErrorCode, detail: string = ERRORS[code][1], errors?: Fault[]) {
+  const status = ERRORS[code][0];
+  const instance = `/requests/${requestId}`;
+  return JSON.stringify({ type: 'about:blank', title: STATUS_CODES[status], status, detail, instance, code, errors });
+}
+
+/** Fastify's own codes that have a problem of their own; any other refusal of a request is `malformed_request`. */
+const FASTIFY_CODES: Record<string, ErrorCode> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
+};
+
+function findCode(error: unknown): ErrorCode {
+  if (error instanceof ServiceError) return error.code;
+  if (error instanceof ValidationError) return 'validation_failed';
+  const { code = '', statusCode = 500 } = error as Partial<FastifyError>;
+  if (statusCode < 500) return FASTIFY_CODES[code] ?? 'malformed_request';
+  return isDatabaseUnavailable(error) ? 'unavailable' : 'internal_error';
+}
+
+/** What Fastify says of a body it cannot parse speaks of the syntax; its other messages may quote the request. */
+function describe(code: ErrorCode, error: unknown): string {
+  const { code: cause = '', message = '' } = error as Partial<FastifyError>;
+  return code === 'malformed_request' && cause.startsWith('FST_ERR_CTP_') ? message : ERRORS[code][1];
+}
+
+const PARTS = { body: 'body', params: 'path', querystring: 'query', headers: 'headers' } as const;
+
+function listFaults({ issues, validationContext = 'body' }: ValidationError): Fault[] {
+  const part = PARTS[validationContext];
+  return issues
+    .flatMap((issue): Fault[] => {
+      const at = (...more: string[]) =>
+        [...issue.path, ...more].map((key) => `/${escapePointer(String(key))}`).join('');
+      if (issue.code === 'unrecognized_keys') {
+        return issue.keys.map((key) => ({ in: part, pointer: at(key), detail: 'is not a known field' }));
+      }
+      return [{ in: part, pointer: at(), detail: issue.message }];
+    })
+    .slice(0, FAULTS_MAX);
+}
+
+/** RFC 6901, section 3. */
+function escapePointer(key: string): string {
+  return key.replaceAll('~', '~0').replaceAll('/', '~1');
+}
+
+/** The responses of a route that are problems, for its schema: `problems(404, 409)`. */
+export function problems<const Status extends number>(...statuses: Status[]) {
+  const always = [500, 503] as const;
+  const entries = [...statuses, ...always].map((status) => [
+    status,
+    { description: STATUS_CODES[status] ?? '', content: { 'application/problem+json': { schema: problemSchema } } },
+  ]);
+  return Object.fromEntries(entries) as Record<Status | (typeof always)[number], ProblemResponse>;
+}
+
+type ProblemResponse = {
+  description: string;
+  content: { 'application/problem+json': { schema: typeof problemSchema } };
+};
+
+/** Answers a request that is not HTTP, on its socket, as no route will ever see it. */
+export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy(error);
+    return;
+  }
+  const code = CLIENT_CODES[error.code ?? ''] ?? 'malformed_request';
+  const [status] = ERRORS[code];
+  const requestId = randomUUID();
+  const body = composeProblem(requestId, code);
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\nX-Request-Id: ${requestId}\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
+
+const CLIENT_CODES: Record<string, ErrorCode> = {
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+};

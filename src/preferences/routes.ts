@@ -1,0 +1,98 @@
+import type { FastifyInstance } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { Database } from '../database.ts';
+import { linkNext, requireSameUser, userListQuery } from '../http/lists.ts';
+import { problems } from '../http/problem.ts';
+import {
+  createPreferenceSchema,
+  patchPreferenceSchema,
+  preferenceParams,
+  preferenceSchema,
+  putPreferenceSchema,
+} from './schemas.ts';
+import {
+  createPreference,
+  deletePreference,
+  getPreference,
+  listPreferences,
+  patchPreference,
+  putPreference,
+} from './service.ts';
+
+const tags = ['Preferences'];
+
+/** `/preferences`: how users want to hear. */
+export function preferenceRoutes(app: FastifyInstance, db: Database): void {
+  const routes = app.withTypeProvider<ZodTypeProvider>();
+
+  routes.get('/preferences', { schema: listRoute }, async ({ query, url }, reply) => {
+    const preferences = await listPreferences(db, query);
+    return reply.headers(linkNext(url, query.limit, preferences, preferences.at(-1)?.user_id)).send(preferences);
+  });
+  routes.post('/preferences', { schema: createRoute }, async ({ body }, reply) => {
+    const preference = await createPreference(db, body);
+    return reply.code(201).header('location', `/preferences/${preference.user_id}`).send(preference);
+  });
+  routes.get('/preferences/:user_id', { schema: getRoute }, ({ params }) => getPreference(db, params.user_id));
+  routes.put('/preferences/:user_id', { schema: putRoute }, async ({ params, body }, reply) => {
+    requireSameUser(params.user_id, body.user_id);
+    const { preference, created } = await putPreference(db, { ...body, user_id: params.user_id });
+    if (created) void reply.header('location', `/preferences/${preference.user_id}`);
+    return reply.code(created ? 201 : 200).send(preference);
+  });
+  routes.patch('/preferences/:user_id', { schema: patchRoute }, ({ params, body }) =>
+    patchPreference(db, params.user_id, body),
+  );
+  routes.delete('/preferences/:user_id', { schema: deleteRoute }, async ({ params }, reply) => {
+    await deletePreference(db, params.user_id);
+    return reply.code(204).send(null);
+  });
+}
+
+const listRoute = {
+  ...{ tags, operationId: 'listPreferences', summary: 'List preferences' },
+  description: 'In the order of user ids.',
+  querystring: userListQuery,
+  response: { 200: z.array(preferenceSchema).describe('A page of the list.'), ...problems(400) },
+};
+
+const createRoute = {
+  ...{ tags, operationId: 'createPreference', summary: 'Create preferences' },
+  description: 'For a user who has none. The user need not be known yet.',
+  body: createPreferenceSchema,
+  response: { 201: preferenceSchema.describe('Created.'), ...problems(400, 409, 413, 415) },
+};
+
+const getRoute = {
+  ...{ tags, operationId: 'getPreference', summary: 'Read preferences' },
+  params: preferenceParams,
+  response: { 200: preferenceSchema.describe('The preferences.'), ...problems(400, 404) },
+};
+
+const putRoute = {
+  ...{ tags, operationId: 'putPreference', summary: 'Store preferences' },
+  description: 'Creates or replaces. An absent channel is off.',
+  params: preferenceParams,
+  body: putPreferenceSchema,
+  response: {
+    200: preferenceSchema.describe('Replaced.'),
+    201: preferenceSchema.describe('Created.'),
+    ...problems(400, 413, 415),
+  },
+};
+
+const patchRoute = {
+  ...{ tags, operationId: 'patchPreference', summary: 'Change preferences' },
+  description: 'An absent channel stays as it is.',
+  params: preferenceParams,
+  body: patchPreferenceSchema,
+  response: { 200: preferenceSchema.describe('The preferences.'), ...problems(400, 404, 413, 415) },
+};
+
+const deleteRoute = {
+  ...{ tags, operationId: 'deletePreference', summary: 'Delete preferences' },
+  description: 'From then on the user is told nothing.',
+  params: preferenceParams,
+  response: { 204: z.null().describe('Deleted.'), ...problems(400, 404) },
+};
