@@ -1,0 +1,66 @@
+import { randomUUID } from 'node:crypto';
+import pino from 'pino';
+import { onTestFinished } from 'vitest';
+import type { Channel } from '../../src/channels.ts';
+import { type Config, configSchema, parseConfig } from '../../src/config.ts';
+import { createDatabase, type Database } from '../../src/database.ts';
+import { start } from '../../src/start.ts';
+import { createClients } from '../../src/topology/clients.ts';
+import { provisionTopology } from '../../src/topology/provision.ts';
+import { createTestDatabase } from './database.ts';
+
+export type TestService = {
+  url: string;
+  db: Database;
+  queueUrls: Record<Channel, string>;
+  config: Config;
+  /** Every log line so far, parsed. */
+  logs: Record<string, unknown>[];
+  stop: () => Promise<void>;
+};
+
+/** The service as it runs in production, on a database and a topic of its own. The caller stops it. */
+export async function startTestService(overrides: Record<string, string> = {}): Promise<TestService> {
+  const databaseUrl = await createTestDatabase();
+  const { topicArn, queueUrls } = await provisionTopology({ ...createClients(), name: `test-${randomUUID()}` });
+  const config = parseConfig(configSchema, {
+    ...{ DATABASE_URL: databaseUrl, SNS_TOPIC_ARN: topicArn, PORT: '0', LOG_LEVEL: 'trace', DATABASE_POOL_MAX: '5' },
+    ...overrides,
+  });
+  const logs: Record<string, unknown>[] = [];
+  const log = pino({ level: config.LOG_LEVEL }, { write: (line: string) => void logs.push(JSON.parse(line)) });
+  const service = await start(config, log);
+  const db = createDatabase({ url: databaseUrl, poolMax: 2 });
+  const stop = async () => {
+    await service.stop();
+    await db.$disconnect();
+  };
+  return { url: service.url, db, queueUrls, config, logs, stop };
+}
+
+/** A database of the test's own, with a client on it that ends with the test. */
+export async function connectTestDatabase(): Promise<Database> {
+  const db = createDatabase({ url: await createTestDatabase(), poolMax: 5 });
+  onTestFinished(() => db.$disconnect());
+  return db;
+}
+
+export type Reply = { status: number; headers: Headers; body: unknown };
+
+/** Calls the API. An object is sent as JSON, a string as it is; a reply's body is parsed when it is JSON. */
+export async function call(
+  service: { url: string },
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Reply> {
+  const response = await fetch(`${service.url}${path}`, {
+    method,
+    headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  const json = /json/.test(response.headers.get('content-type') ?? '');
+  return { status: response.status, headers: response.headers, body: json && text !== '' ? JSON.parse(text) : text };
+}
