@@ -1,7 +1,15 @@
 import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, METHODS } from 'node:http';
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+  type RouteOptions,
+} from 'fastify';
 import { serializerCompiler } from 'fastify-type-provider-zod';
 import { ServiceError } from './errors.ts';
 import { serveDocs } from './http/docs.ts';
@@ -37,21 +45,22 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     routerOptions: { ignoreTrailingSlash: true },
-    frameworkErrors: (error, request, reply) => void renderError(error, request, reply),
+    // What arrives on an open connection while the process stops is answered like anything else; `close` waits for it.
+    return503OnClosing: false,
+    frameworkErrors: refuseUnroutable,
     clientErrorHandler: answerClientError,
   });
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler(renderError);
-  app.setNotFoundHandler(() => {
-    throw new ServiceError('route_not_found');
-  });
   parseJson(app);
   logRequests(app);
+  refuseUnknownPaths(app);
   const listAllowed = collectMethods(app);
+  // First, so that the document has every route after it.
+  if (deps.api) await serveDocs(app);
   serveHealth(app, deps.readiness);
   if (deps.api) {
-    await serveDocs(app);
     preferenceRoutes(app, deps.db);
     userRoutes(app, deps.db);
     notificationRoutes(app, deps);
@@ -81,8 +90,27 @@ function logRequests(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
   });
-  app.addHook('onResponse', async ({ log, method, routeOptions }, { statusCode, elapsedTime }) => {
-    log.info({ method, route: routeOptions.url, status: statusCode, duration_ms: Math.round(elapsedTime) }, 'request');
+  app.addHook('onResponse', async (request, reply) => logRequest(request, reply));
+}
+
+function logRequest({ log, method, routeOptions }: FastifyRequest, { statusCode, elapsedTime }: FastifyReply): void {
+  log.info({ method, route: routeOptions.url, status: statusCode, duration_ms: Math.round(elapsedTime) }, 'request');
+}
+
+/** A path that the router cannot read passes all hooks by: malformed percent-encoding, a parameter beyond any length. */
+function refuseUnroutable(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  renderError(error, request, reply.header('x-request-id', request.id));
+  logRequest(request, reply);
+}
+
+/** As soon as it is routed: a fault of its body must not hide that nothing is served under its path. */
+function refuseUnknownPaths(app: FastifyInstance): void {
+  const refuse = () => {
+    throw new ServiceError('route_not_found');
+  };
+  app.setNotFoundHandler(refuse);
+  app.addHook('onRequest', async ({ is404 }) => {
+    if (is404) refuse();
   });
 }
 

@@ -45,21 +45,32 @@ function nameStatements(): (query: { sql: string }) => string {
 }
 
 /** Prisma's codes for a database that cannot be reached, times out, or hung up. See Prisma's error reference. */
-const UNAVAILABLE_CODES = new Set(['P1000', 'P1001', 'P1002', 'P1003', 'P1008', 'P1011', 'P1017', 'P2024', 'P2037']);
+const UNAVAILABLE_CODES = /^(P10(0[0-38]|11|17)|P20(24|28|37))$/;
+/** What the pg adapter makes of the same. A raw query that fails has no other code than P2010, whatever the reason. */
+const UNAVAILABLE_KINDS =
+  /^(DatabaseNotReachable|DatabaseDoesNotExist|DatabaseAccessDenied|AuthenticationFailed|TlsConnectionError|ConnectionClosed|SocketTimeout)$/;
 /** PostgreSQL's own: shutting down, starting, too many connections, statement cancelled, connection failures. */
 const UNAVAILABLE_SQLSTATES = /^(57P0[1-5]|57014|53\d{3}|08\w{3})$/;
 /** What sockets and node-postgres say when the server is not there. */
 const UNAVAILABLE_TEXTS =
   /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|Connection terminated|timeout exceeded when trying to connect|Query read timeout|not queryable/;
 
+/** Where Prisma keeps what PostgreSQL or the socket said. `severity` FATAL: PostgreSQL has closed the connection. */
+type AdapterError = { kind?: string; originalCode?: string; severity?: string };
+
 /** Whether the database failed to answer, as opposed to having refused the statement. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (error instanceof Prisma.PrismaClientInitializationError) return true;
-  const { code, meta } = error as { code?: unknown; meta?: { code?: unknown } };
-  if (typeof code === 'string' && (UNAVAILABLE_CODES.has(code) || UNAVAILABLE_SQLSTATES.test(code))) return true;
-  if (typeof meta?.code === 'string' && UNAVAILABLE_SQLSTATES.test(meta.code)) return true;
-  return UNAVAILABLE_TEXTS.test(`${String(code)} ${error.message} ${String(error.cause)}`);
+  const { code, meta } = error as { code?: string; meta?: { driverAdapterError?: { cause?: AdapterError } } };
+  const { kind = '', originalCode = '', severity } = meta?.driverAdapterError?.cause ?? {};
+  return (
+    severity === 'FATAL' ||
+    UNAVAILABLE_CODES.test(code ?? '') ||
+    UNAVAILABLE_KINDS.test(kind) ||
+    UNAVAILABLE_SQLSTATES.test(originalCode) ||
+    UNAVAILABLE_TEXTS.test(`${code} ${error.message} ${String(error.cause)}`)
+  );
 }
 
 /** Whether Prisma refused a write because the unique key is taken (P2002). */

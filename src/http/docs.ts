@@ -4,12 +4,24 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { type ProblemResponse, showProblems } from './problem.ts';
 
 const DESCRIPTION = `Users say how they want to hear; internal services say what to tell whom. Every accepted notification becomes
 SNS messages whose attributes \`email\` and \`sms\` fan out to one SQS queue per channel.
 
-Errors are problem documents (RFC 9457) with a stable \`code\`. Lists carry a \`Link\` header to their next page.
-Every reply carries \`x-request-id\`.`;
+Errors are problem documents (RFC 9457) with a stable \`code\`. Beside those listed with a call, any may answer 404
+\`route_not_found\`, 405 \`method_not_allowed\` with \`Allow\`, 408 \`request_timeout\` and 431 \`headers_too_large\`.
+Lists carry a \`Link\` header to their next page. A trailing slash in a path makes no difference.
+Every reply carries \`x-request-id\`: the caller's own, when it sent one of at most 64 letters, digits, \`_\`, \`.\` or \`-\`.`;
+
+/** The header of a reply that says where the resource is, for a response's schema. */
+export const LOCATION = { Location: { type: 'string', description: 'The path of the resource.' } };
+
+/** Headers that no route names, because the service adds them to whatever a route answers. */
+const COMMON_HEADERS = {
+  'X-Request-Id': { description: 'Finds the call in our logs.', schema: { type: 'string' } },
+  'Retry-After': { description: 'Seconds until another try makes sense.', schema: { type: 'integer' } },
+};
 
 /** The OpenAPI document at `/openapi.json`, Swagger UI at `/docs` and ReDoc at `/redoc`: nothing comes from another host. */
 export async function serveDocs(app: FastifyInstance): Promise<void> {
@@ -24,13 +36,25 @@ export async function serveDocs(app: FastifyInstance): Promise<void> {
         { name: 'Operations', description: 'For load balancers and people on call.' },
       ],
     },
-    transform: jsonSchemaTransform,
-    transformObject: (document) => foldInputs(jsonSchemaTransformObject(document)),
+    transform: transformRoute,
+    transformObject: (document) => describeReplies(foldInputs(jsonSchemaTransformObject(document))),
   });
   await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { tryItOutEnabled: true, deepLinking: true } });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await serveRedoc(app);
 }
+
+/** The generator's own, but that it would drop the examples of problems. */
+const transformRoute: typeof jsonSchemaTransform = (route) => {
+  const transformed = jsonSchemaTransform(route);
+  const given = (route.schema?.response ?? {}) as Record<string, Partial<ProblemResponse>>;
+  const shown = (transformed.schema?.response ?? {}) as Record<string, { content?: object }>;
+  for (const [status, response] of Object.entries(shown)) {
+    const { examples } = given[status]?.content?.['application/problem+json'] ?? {};
+    if (examples) for (const media of Object.values(response.content ?? {})) Object.assign(media, { examples });
+  }
+  return transformed;
+};
 
 /**
  * The generator emits each schema twice, as `X` for replies and `XInput` for requests. Ours are used on one side only:
@@ -44,9 +68,33 @@ function foldInputs<Document extends object>(document: Document): Document {
     const requested = references.includes(`"#/components/schemas/${name.replace(/Input$/, '')}Input"`);
     if (name.endsWith('Input') === requested) schemas[name.replace(/Input$/, '')] = schema;
   }
-  const folded = JSON.stringify({ ...document, components: { ...components, schemas } });
+  const folded = JSON.stringify({ ...document, components: { ...components, schemas } }, hidePatterns);
   return JSON.parse(folded.replace(/("#\/components\/schemas\/\w+?)Input"/g, '$1"'));
 }
+
+/** Formats whose patterns say nothing that the format does not, in lines too long to read. */
+const KNOWN_FORMATS = new Set<unknown>(['date-time', 'uuid']);
+
+function hidePatterns(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('format' in value) || !('pattern' in value)) return value;
+  return KNOWN_FORMATS.has(value.format) ? { ...value, pattern: undefined } : value;
+}
+
+/** Adds what replies have in common: the headers of all, or of every 503 that is a problem, and the examples of problems. */
+function describeReplies<Document extends object>(document: Document): Document {
+  const { components, paths = {} } = document as { components?: object; paths?: Record<string, object> };
+  for (const operation of Object.values(paths).flatMap((path) => Object.values(path))) {
+    for (const [status, reply] of Object.entries((operation as { responses: Record<string, Reply> }).responses)) {
+      const retry = status === '503' && 'application/problem+json' in (reply.content ?? {});
+      const names = [...(retry ? ['Retry-After'] : []), 'X-Request-Id'];
+      const common = names.map((name) => [name, { $ref: `#/components/headers/${name}` }]);
+      reply.headers = { ...reply.headers, ...Object.fromEntries(common) };
+    }
+  }
+  return { ...document, components: { ...components, headers: COMMON_HEADERS, examples: showProblems() } };
+}
+
+type Reply = { headers?: object; content?: object };
 
 const REDOC_PAGE = `<!doctype html>
 <html lang="en">

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { ServiceError } from '../errors.ts';
 import { USER_ID_MAX } from '../user-id.ts';
 
 /** Rows of a page of a list when the caller names no limit, and at most. */
@@ -17,10 +16,12 @@ function wholeNumber(min: number, max: number) {
 }
 
 /** A user's id in a path or a query. */
-export const userIdParameter = wholeNumber(1, USER_ID_MAX);
+export const userIdParameter = wholeNumber(1, USER_ID_MAX).meta({ description: 'The id of a user.', example: 42 });
 
 /** `limit` of a list. */
-export const limitParameter = wholeNumber(1, LIMIT_MAX).default(LIMIT_DEFAULT).describe('Rows to return at most.');
+export const limitParameter = wholeNumber(1, LIMIT_MAX)
+  .default(LIMIT_DEFAULT)
+  .describe(`Rows to return at most; ${LIMIT_DEFAULT} when absent.`);
 
 /** `cursor` of a list in the order of user ids. */
 export const userIdCursor = wholeNumber(0, USER_ID_MAX)
@@ -29,6 +30,15 @@ export const userIdCursor = wholeNumber(0, USER_ID_MAX)
 
 /** The query of a list in the order of user ids. */
 export const userListQuery = z.strictObject({ limit: limitParameter, cursor: userIdCursor });
+
+/** The response of a list. */
+export function pageOf<Row extends z.ZodType>(row: Row) {
+  const link = 'The next page (RFC 8288): `</path?cursor=…>; rel="next"`. Absent when this page is not full.';
+  return z.array(row).meta({
+    description: 'A page of the list.',
+    headers: { Link: { type: 'string', description: link } },
+  });
+}
 
 /**
  * The `Link` header (RFC 8288) to the next page of a list, or nothing when this one is not full.
@@ -42,15 +52,4 @@ export function linkNext(url: string, limit: number, rows: readonly unknown[], c
   parameters.set('limit', String(limit));
   parameters.set('cursor', String(cursor));
   return { link: `<${path}?${parameters.toString()}>; rel="next"` };
-}
-
-/**
- * A body may repeat the user's id of the path, as a client does that sends back what it has read.
- *
- * @throws ServiceError validation_failed when they differ
- */
-export function requireSameUser(inPath: number, inBody: number | undefined): void {
-  if (inBody !== undefined && inBody !== inPath) {
-    throw new ServiceError('validation_failed', 'user_id in the body is not the one in the path.');
-  }
 }

@@ -10,42 +10,39 @@ import { ERRORS, type ErrorCode, ServiceError } from '../errors.ts';
 const RETRY_AFTER_SECONDS = 2;
 /** Faults listed in one problem: a list of 10,000 wrong ids does not need 10,000 lines back. */
 const FAULTS_MAX = 100;
+/** Nor is the name of an unknown field worth repeating when it is longer than any of ours. */
+const POINTER_CHARS_MAX = 200;
 
 /** An error as every call answers it (RFC 9457). `code` is stable, texts are not. */
 const problemSchema = z
   .looseObject({
-    type: z.literal('about:blank'),
-    title: z.string(),
-    status: z.int().min(400).max(599),
-    detail: z.string(),
+    type: z.literal('about:blank').describe('The status says it all; `code` says it exactly.'),
+    title: z.string().describe('The name of the status.'),
+    status: z.int().min(400).max(599).describe('The HTTP status.'),
+    detail: z.string().describe('What went wrong, for people.'),
     instance: z
       .string()
       .describe('This occurrence: `/requests/` and the request id, as in `x-request-id` and our logs.'),
-    code: z.enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]]),
+    code: z
+      .enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]])
+      .describe('What went wrong, for programs. Never changes.'),
     errors: z
       .array(
         z.object({
-          in: z.enum(['body', 'path', 'query', 'headers']),
+          in: z.enum(['body', 'path', 'query', 'headers']).describe('The part of the request.'),
           pointer: z.string().describe('A JSON pointer (RFC 6901) to the value at fault.'),
-          detail: z.string(),
+          detail: z.string().describe('What is wrong with it, for people.'),
         }),
       )
-      .optional(),
+      .optional()
+      .describe(`With \`validation_failed\`: everything wrong at once, ${FAULTS_MAX} faults at most.`),
   })
-  .meta({
-    id: 'Problem',
-    example: {
-      ...{ type: 'about:blank', title: 'Bad Request', status: 400, detail: 'The request is not valid.' },
-      instance: '/requests/0193f0a2-5b1c-7f3e-8a7d-1c2b3a4d5e6f',
-      code: 'validation_failed',
-      errors: [{ in: 'body', pointer: '/payload', detail: 'Invalid input: expected string, received undefined' }],
-    },
-  });
+  .meta({ id: 'Problem' });
 
 type Fault = { in: 'body' | 'path' | 'query' | 'headers'; pointer: string; detail: string };
 
 /** What a zod schema found wrong with one part of a request; Fastify adds which part. */
-class ValidationError extends Error {
+export class ValidationError extends Error {
   readonly issues: z.core.$ZodIssue[];
   /** The part of the request, set by Fastify. */
   validationContext?: 'body' | 'params' | 'querystring' | 'headers';
@@ -111,7 +108,10 @@ function listFaults({ issues, validationContext = 'body' }: ValidationError): Fa
   return issues
     .flatMap((issue): Fault[] => {
       const at = (...more: string[]) =>
-        [...issue.path, ...more].map((key) => `/${escapePointer(String(key))}`).join('');
+        [...issue.path, ...more]
+          .map((key) => `/${escapePointer(String(key))}`)
+          .join('')
+          .slice(0, POINTER_CHARS_MAX);
       if (issue.code === 'unrecognized_keys') {
         return issue.keys.map((key) => ({ in: part, pointer: at(key), detail: 'is not a known field' }));
       }
@@ -125,20 +125,49 @@ function escapePointer(key: string): string {
   return key.replaceAll('~', '~0').replaceAll('/', '~1');
 }
 
-/** The responses of a route that are problems, for its schema: `problems(404, 409)`. */
-export function problems<const Status extends number>(...statuses: Status[]) {
-  const always = [500, 503] as const;
-  const entries = [...statuses, ...always].map((status) => [
-    status,
-    { description: STATUS_CODES[status] ?? '', content: { 'application/problem+json': { schema: problemSchema } } },
-  ]);
-  return Object.fromEntries(entries) as Record<Status | (typeof always)[number], ProblemResponse>;
+/** What any call of a route may answer. */
+const ALWAYS = ['validation_failed', 'malformed_request', 'internal_error', 'unavailable'] as const;
+/** What a call that may carry a body answers to a wrong one. */
+export const BODY_PROBLEMS = ['body_too_large', 'unsupported_media_type'] as const;
+
+/** The responses of a route that are problems, for its schema: `problems('user_not_found')`. Each names all its codes. */
+export function problems<Code extends ErrorCode = never>(...codes: Code[]) {
+  const responses: Record<number, ProblemResponse> = {};
+  for (const code of [...codes, ...ALWAYS]) {
+    const [status, message] = ERRORS[code];
+    const known = responses[status];
+    const line = `\`${code}\`: ${message}`;
+    responses[status] = {
+      description: known ? `${known.description}\n\n${line}` : line,
+      content: {
+        'application/problem+json': {
+          schema: problemSchema,
+          examples: {
+            ...known?.content['application/problem+json'].examples,
+            [code]: { $ref: `#/components/examples/${code}` },
+          },
+        },
+      },
+    };
+  }
+  return responses as Record<(typeof ERRORS)[Code | (typeof ALWAYS)[number]][0], ProblemResponse>;
 }
 
-type ProblemResponse = {
+export type ProblemResponse = {
   description: string;
-  content: { 'application/problem+json': { schema: typeof problemSchema } };
+  content: { 'application/problem+json': { schema: typeof problemSchema; examples: Record<string, { $ref: string }> } };
 };
+
+/** A problem of every code, as the examples of the document. */
+export function showProblems(): Record<string, { summary: string; value: unknown }> {
+  const fault: Fault = { in: 'body', pointer: '/user_id', detail: 'Too small: expected number to be >=1' };
+  const examples = Object.entries(ERRORS).map(([code, [, summary]]) => {
+    const faults = code === 'validation_failed' ? [fault] : undefined;
+    const text = composeProblem('0193f0a2-5b1c-7f3e-8a7d-1c2b3a4d5e6f', code as ErrorCode, undefined, faults);
+    return [code, { summary, value: JSON.parse(text) }];
+  });
+  return Object.fromEntries(examples);
+}
 
 /** Answers a request that is not HTTP, on its socket, as no route will ever see it. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket): void {

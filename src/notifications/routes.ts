@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import { z } from 'zod';
 import type { Database } from '../database.ts';
-import { linkNext } from '../http/lists.ts';
-import { problems } from '../http/problem.ts';
+import { LOCATION } from '../http/docs.ts';
+import { linkNext, pageOf } from '../http/lists.ts';
+import { BODY_PROBLEMS, problems } from '../http/problem.ts';
 import {
   createNotificationHeaders,
   createNotificationSchema,
@@ -53,7 +53,9 @@ export function notificationRoutes(app: FastifyInstance, { db, onAccept, stoppin
     const waitSeconds = findWait(request.headers.prefer);
     if (waitSeconds === null) return reply.code(202).send(notification);
     void reply.header('preference-applied', `wait=${waitSeconds}`);
-    const dispatched = await waitForDispatch(db, notification.id, untilTimeUp(request, waitSeconds, stopping));
+    const dispatched = await withinTime(request, waitSeconds, stopping, (signal) =>
+      waitForDispatch(db, notification.id, signal),
+    );
     return reply.code(dispatched ? 200 : 202).send(dispatched ?? notification);
   });
   routes.get('/notifications', { schema: listRoute }, async ({ query, url }, reply) => {
@@ -81,20 +83,39 @@ function findWait(prefer: string | undefined): number | null {
   return wait === undefined ? null : Math.min(Number(wait), WAIT_MAX_SECONDS);
 }
 
-/** Aborted when the wait is over, the client has left, or the process stops, whichever comes first. */
-function untilTimeUp(request: FastifyRequest, seconds: number, stopping: AbortSignal): AbortSignal {
+/** Does `work` with a signal that is aborted when the time is up, the client has left, or the process stops. */
+async function withinTime<Result>(
+  { raw: { socket } }: FastifyRequest,
+  seconds: number,
+  stopping: AbortSignal,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
   const controller = new AbortController();
-  const end = () => {
-    clearTimeout(timer);
-    request.raw.socket.off('close', end);
-    stopping.removeEventListener('abort', end);
-    controller.abort();
-  };
+  const end = () => controller.abort();
   const timer = setTimeout(end, seconds * 1000);
-  request.raw.socket.once('close', end);
+  socket.once('close', end);
   stopping.addEventListener('abort', end);
-  return controller.signal;
+  if (stopping.aborted) end();
+  try {
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    socket.off('close', end);
+    stopping.removeEventListener('abort', end);
+  }
 }
+
+const acceptHeaders = {
+  ...LOCATION,
+  'Idempotency-Replayed': {
+    ...{ type: 'string', const: 'true' },
+    description: 'Present when the `Idempotency-Key` was used before: this is the notification of then.',
+  },
+  'Preference-Applied': {
+    ...{ type: 'string', examples: ['wait=10'] },
+    description: 'The seconds that `Prefer: wait` was granted. Absent when it was not asked for or not understood.',
+  },
+};
 
 const createRoute = {
   ...{ tags, operationId: 'createNotification', summary: 'Send a notification' },
@@ -103,9 +124,9 @@ const createRoute = {
   headers: createNotificationHeaders,
   body: createNotificationSchema,
   response: {
-    200: notificationSchema.describe('Dispatched, as `Prefer: wait` asked for.'),
-    202: notificationSchema.describe('Accepted.'),
-    ...problems(400, 413, 415, 422),
+    200: notificationSchema.meta({ description: 'Dispatched, as `Prefer: wait` asked for.', headers: acceptHeaders }),
+    202: notificationSchema.meta({ description: 'Accepted.', headers: acceptHeaders }),
+    ...problems('payload_too_large', 'idempotency_key_reused', ...BODY_PROBLEMS),
   },
 };
 
@@ -113,14 +134,14 @@ const listRoute = {
   ...{ tags, operationId: 'listNotifications', summary: 'List notifications' },
   description: 'Newest first.',
   querystring: notificationListQuery,
-  response: { 200: z.array(notificationSchema).describe('A page of the list.'), ...problems(400) },
+  response: { 200: pageOf(notificationSchema), ...problems() },
 };
 
 const getRoute = {
   ...{ tags, operationId: 'getNotification', summary: 'Read a notification' },
   description: 'With its counts as they are now.',
   params: notificationParams,
-  response: { 200: notificationSchema.describe('The notification.'), ...problems(400, 404) },
+  response: { 200: notificationSchema.describe('The notification.'), ...problems('notification_not_found') },
 };
 
 const messagesRoute = {
@@ -128,12 +149,15 @@ const messagesRoute = {
   description: 'In the order of user ids, with the SNS message each user was told by.',
   params: notificationParams,
   querystring: sentMessageListQuery,
-  response: { 200: z.array(sentMessageSchema).describe('A page of the list.'), ...problems(400, 404) },
+  response: { 200: pageOf(sentMessageSchema), ...problems('notification_not_found') },
 };
 
 const cancelRoute = {
   ...{ tags, operationId: 'cancelNotification', summary: 'Cancel a notification' },
   description: 'Takes effect within one page: whoever is not covered by a page yet is not told any more.',
   params: notificationParams,
-  response: { 200: notificationSchema.describe('The notification.'), ...problems(400, 404, 409) },
+  response: {
+    200: notificationSchema.describe('The notification.'),
+    ...problems('notification_not_found', 'illegal_transition', ...BODY_PROBLEMS),
+  },
 };

@@ -3,7 +3,7 @@ import { CHANNEL_NAMES } from '../channels.ts';
 import { NotificationStatus } from '../generated/enums.ts';
 import { limitParameter, userIdCursor, userIdParameter } from '../http/lists.ts';
 import { USER_ID_MAX, userIdSchema } from '../user-id.ts';
-import { SUPPRESSION_REASONS } from './counts.ts';
+import type { Reason } from './counts.ts';
 
 /** Users a notification may name. More belong into several notifications, or into a broadcast. */
 const USER_IDS_MAX = 10_000;
@@ -21,7 +21,7 @@ const text = z
 
 /** A moment within the years that a timestamp can hold on all sides. */
 const moment = z.iso
-  .datetime({ offset: true })
+  .datetime({ offset: true, abort: true })
   .refine((value) => {
     const year = new Date(value).getUTCFullYear();
     return year >= 2000 && year <= 9998;
@@ -34,7 +34,7 @@ const channelSchema = z.enum(CHANNEL_NAMES);
 export const createNotificationSchema = z
   .strictObject({
     payload: text.describe('The text. Together with the subject it has to fit an SNS message of 256 KiB.'),
-    subject: z.exactOptional(text.max(SUBJECT_CHARS_MAX)),
+    subject: z.exactOptional(text.max(SUBJECT_CHARS_MAX)).describe('For channels that have one, like e-mail.'),
     user_ids: z
       .exactOptional(z.array(userIdSchema).max(USER_IDS_MAX))
       .describe('The audience; an id given twice counts once. Absent: **everyone**.'),
@@ -51,7 +51,14 @@ export const createNotificationSchema = z
 export type NotificationInput = z.output<typeof createNotificationSchema>;
 
 const count = z.int().min(0).max(USER_ID_MAX);
-const perReason = Object.fromEntries(SUPPRESSION_REASONS.map((reason) => [reason, count]));
+const perReason = {
+  unknown_user: count.describe('Nobody has the id.'),
+  no_preferences: count.describe('They have no preferences.'),
+  opted_out: count.describe('None of the channels wanted is on.'),
+  no_contact: count.describe('A channel wanted is on, but there is no address for it.'),
+  canceled: count.describe('It was canceled before their page.'),
+  expired: count.describe('It expired before their page.'),
+} satisfies Record<Reason, z.ZodType>;
 const perChannel = Object.fromEntries(CHANNEL_NAMES.map((channel) => [channel, count]));
 
 const countsSchema = z
@@ -59,8 +66,8 @@ const countsSchema = z
     targeted: count.describe('Users of the audience; for everyone it grows until the audience is exhausted.'),
     published: count.describe('Users told on at least one channel.'),
     failed: count.describe('Users whose message SNS refused for good.'),
-    pending: count,
-    suppressed: z.object(perReason).describe('Users not told, each under the one reason that applies first.'),
+    pending: count.describe('Users of whom nothing is known yet.'),
+    suppressed: z.object(perReason).describe('Users not told, each under the first reason that applies.'),
     by_channel: z.object(perChannel).describe('Users told, per channel.'),
     messages: count.describe('SNS messages published.'),
   })
@@ -70,21 +77,27 @@ const countsSchema = z
 /** A notification as the API shows it. */
 export const notificationSchema = z
   .object({
-    id: z.uuid(),
-    status: z.enum(NotificationStatus),
-    subject: z.string().nullable(),
-    payload: z.string(),
+    id: z.uuid().describe('In the order of acceptance (UUID version 7).'),
+    status: z
+      .enum(NotificationStatus)
+      .describe('`scheduled` → `queued` → `dispatching` → `completed`; or `canceled`, `expired` on the way.'),
+    subject: z.string().nullable().describe('null when it has none.'),
+    payload: z.string().describe('The text.'),
     audience: z.object({
-      type: z.enum(['users', 'everyone']),
+      type: z.enum(['users', 'everyone']).describe('`users`: those named. `everyone`: every user of the mirror.'),
       count: count.nullable().describe('null while the audience `everyone` is not exhausted.'),
     }),
-    channels: z.array(channelSchema),
-    created_at: z.date(),
-    send_at: z.date().nullable(),
-    expires_at: z.date().nullable(),
-    started_at: z.date().nullable(),
+    channels: z.array(channelSchema).describe('The channels it may use.'),
+    created_at: z.date().describe('When it was accepted.'),
+    send_at: z.date().nullable().describe('Not dispatched before.'),
+    expires_at: z.date().nullable().describe('Not dispatched after.'),
+    started_at: z.date().nullable().describe('When its first page was claimed.'),
     completed_at: z.date().nullable().describe('When it was completed, canceled or expired.'),
-    progress: z.number().min(0).max(1),
+    progress: z
+      .number()
+      .min(0)
+      .max(1)
+      .describe('The share of the audience that is done with; an estimate for `everyone`.'),
     counts: countsSchema,
   })
   .meta({
@@ -109,7 +122,12 @@ export type NotificationResource = z.infer<typeof notificationSchema>;
 
 /** Whom a notification has told, and under which SNS message. */
 export const sentMessageSchema = z
-  .object({ user_id: userIdSchema, message_id: z.uuid(), channels: z.array(channelSchema), published_at: z.date() })
+  .object({
+    user_id: userIdSchema,
+    message_id: z.uuid().describe('The MessageId that SNS gave, as queues and delivery logs show it.'),
+    channels: z.array(channelSchema).describe('The channels this user was told on.'),
+    published_at: z.date().describe('When the page with this user was settled.'),
+  })
   .meta({
     id: 'SentMessage',
     example: {
@@ -127,12 +145,13 @@ export const createNotificationHeaders = z.looseObject({
     .optional()
     .describe('Makes the call repeatable: the same key and body have one notification and one answer.'),
   prefer: z.string().optional().describe('`wait=N` (RFC 7240, N ≤ 30 s): answer when dispatch is done.'),
+  traceparent: z.string().optional().describe('A trace (W3C Trace Context). It travels with the messages.'),
 });
 
-export const notificationParams = z.object({ id: z.uuid() });
+export const notificationParams = z.object({ id: z.uuid().describe('The id of a notification.') });
 
 export const notificationListQuery = z.strictObject({
-  status: z.enum(NotificationStatus).optional(),
+  status: z.enum(NotificationStatus).optional().describe('Only those in this state.'),
   limit: limitParameter,
   cursor: z.uuid().optional().describe('Where the previous page ended; taken from its `Link` header.'),
 });

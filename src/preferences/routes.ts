@@ -2,8 +2,10 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Database } from '../database.ts';
-import { linkNext, requireSameUser, userListQuery } from '../http/lists.ts';
-import { problems } from '../http/problem.ts';
+import { LOCATION } from '../http/docs.ts';
+import { linkNext, pageOf, userListQuery } from '../http/lists.ts';
+import { BODY_PROBLEMS, problems } from '../http/problem.ts';
+import { requireSameUser } from '../http/same-user.ts';
 import {
   createPreferenceSchema,
   patchPreferenceSchema,
@@ -54,20 +56,23 @@ const listRoute = {
   ...{ tags, operationId: 'listPreferences', summary: 'List preferences' },
   description: 'In the order of user ids.',
   querystring: userListQuery,
-  response: { 200: z.array(preferenceSchema).describe('A page of the list.'), ...problems(400) },
+  response: { 200: pageOf(preferenceSchema), ...problems() },
 };
 
 const createRoute = {
   ...{ tags, operationId: 'createPreference', summary: 'Create preferences' },
   description: 'For a user who has none. The user need not be known yet.',
   body: createPreferenceSchema,
-  response: { 201: preferenceSchema.describe('Created.'), ...problems(400, 409, 413, 415) },
+  response: {
+    201: preferenceSchema.meta({ description: 'Created.', headers: LOCATION }),
+    ...problems('preference_exists', ...BODY_PROBLEMS),
+  },
 };
 
 const getRoute = {
   ...{ tags, operationId: 'getPreference', summary: 'Read preferences' },
   params: preferenceParams,
-  response: { 200: preferenceSchema.describe('The preferences.'), ...problems(400, 404) },
+  response: { 200: preferenceSchema.describe('The preferences.'), ...problems('preference_not_found') },
 };
 
 const putRoute = {
@@ -77,8 +82,8 @@ const putRoute = {
   body: putPreferenceSchema,
   response: {
     200: preferenceSchema.describe('Replaced.'),
-    201: preferenceSchema.describe('Created.'),
-    ...problems(400, 413, 415),
+    201: preferenceSchema.meta({ description: 'Created.', headers: LOCATION }),
+    ...problems(...BODY_PROBLEMS),
   },
 };
 
@@ -87,12 +92,15 @@ const patchRoute = {
   description: 'An absent channel stays as it is.',
   params: preferenceParams,
   body: patchPreferenceSchema,
-  response: { 200: preferenceSchema.describe('The preferences.'), ...problems(400, 404, 413, 415) },
+  response: {
+    200: preferenceSchema.describe('The preferences.'),
+    ...problems('preference_not_found', ...BODY_PROBLEMS),
+  },
 };
 
 const deleteRoute = {
   ...{ tags, operationId: 'deletePreference', summary: 'Delete preferences' },
   description: 'From then on the user is told nothing.',
   params: preferenceParams,
-  response: { 204: z.null().describe('Deleted.'), ...problems(400, 404) },
+  response: { 204: z.null().describe('Deleted.'), ...problems('preference_not_found', ...BODY_PROBLEMS) },
 };

@@ -2,8 +2,10 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Database } from '../database.ts';
-import { linkNext, requireSameUser, userListQuery } from '../http/lists.ts';
-import { problems } from '../http/problem.ts';
+import { LOCATION } from '../http/docs.ts';
+import { linkNext, pageOf, userListQuery } from '../http/lists.ts';
+import { BODY_PROBLEMS, problems } from '../http/problem.ts';
+import { requireSameUser } from '../http/same-user.ts';
 import { putUserSchema, userParams, userSchema } from './schemas.ts';
 import { eraseUser, getUser, listUsers, putUser } from './service.ts';
 
@@ -34,13 +36,13 @@ const listRoute = {
   ...{ tags, operationId: 'listUsers', summary: 'List users' },
   description: 'In the order of their ids.',
   querystring: userListQuery,
-  response: { 200: z.array(userSchema).describe('A page of the list.'), ...problems(400) },
+  response: { 200: pageOf(userSchema), ...problems() },
 };
 
 const getRoute = {
   ...{ tags, operationId: 'getUser', summary: 'Read a user' },
   params: userParams,
-  response: { 200: userSchema.describe('The user.'), ...problems(400, 404) },
+  response: { 200: userSchema.describe('The user.'), ...problems('user_not_found') },
 };
 
 const putRoute = {
@@ -50,8 +52,8 @@ const putRoute = {
   body: putUserSchema,
   response: {
     200: userSchema.describe('Replaced.'),
-    201: userSchema.describe('Created.'),
-    ...problems(400, 413, 415),
+    201: userSchema.meta({ description: 'Created.', headers: LOCATION }),
+    ...problems(...BODY_PROBLEMS),
   },
 };
 
@@ -59,5 +61,5 @@ const deleteRoute = {
   ...{ tags, operationId: 'eraseUser', summary: 'Erase a user' },
   description: 'Erases the user and their preferences.',
   params: userParams,
-  response: { 204: z.null().describe('Erased.'), ...problems(400, 404) },
+  response: { 204: z.null().describe('Erased.'), ...problems('user_not_found', ...BODY_PROBLEMS) },
 };

@@ -8,13 +8,19 @@ type Contact = (typeof CHANNELS)[Channel]['contact'];
 /** The longest address that SMTP can carry (RFC 5321, section 4.5.3.1.3). */
 const EMAIL_CHARS_MAX = 254;
 
-const email = z.email().max(EMAIL_CHARS_MAX).nullable().meta({ example: 'ada@example.com' });
-const phone = z.e164().nullable().describe('E.164').meta({ example: '+15550000042' });
+const EMAIL = 'Where e-mail goes; null when there is no address.';
+const PHONE = 'Where SMS go, in E.164 form; null when there is no number.';
+const email = z.email().max(EMAIL_CHARS_MAX).nullable().describe(EMAIL).meta({ example: 'ada@example.com' });
+const phone = z.e164().nullable().describe(PHONE).meta({ example: '+15550000042' });
 const contacts = { email, phone } satisfies Record<Contact, z.ZodType>;
 
 /** A user as the external provider knows them. */
 export const userSchema = z
-  .object({ user_id: userIdSchema, email: z.string().nullable(), phone: z.string().nullable().describe('E.164') })
+  .object({
+    user_id: userIdSchema,
+    email: z.string().nullable().describe(EMAIL),
+    phone: z.string().nullable().describe(PHONE),
+  })
   .meta({ id: 'User', example: { user_id: 42, email: 'ada@example.com', phone: '+15550000042' } });
 
 /** What to store of a user. An absent address is none; `user_id` may be repeated from the path. */

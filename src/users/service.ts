@@ -1,4 +1,4 @@
-import { type Database, isRowMissing } from '../database.ts';
+import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
 import type { User } from '../generated/client.ts';
 
@@ -27,17 +27,17 @@ export async function putUser(
 }
 
 /**
- * Erases a user together with their preferences.
+ * Erases a user together with their preferences, in one statement.
  *
  * @throws ServiceError user_not_found
  */
 export async function eraseUser(db: Database, userId: number): Promise<void> {
-  try {
-    await db.$transaction([
-      db.user.delete({ where: { user_id: userId } }),
-      db.preference.deleteMany({ where: { user_id: userId } }),
-    ]);
-  } catch (error) {
-    throw isRowMissing(error) ? new ServiceError('user_not_found') : error;
-  }
+  const [row] = await db.$queryRaw<{ erased: number }[]>`
+    with erased as (
+      delete from users where user_id = ${userId} returning user_id
+    ), forgotten as (
+      delete from preferences using erased where preferences.user_id = erased.user_id
+    )
+    select count(*)::int as erased from erased`;
+  if (row?.erased !== 1) throw new ServiceError('user_not_found');
 }

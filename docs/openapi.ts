@@ -1,0 +1,20 @@
+import pino from 'pino';
+import { buildApp } from '../src/app.ts';
+import { createDatabase } from '../src/database.ts';
+
+/** The OpenAPI document as the service serves it. Nothing is connected to: the pool opens no connection before it is used. */
+export async function describeApi(): Promise<object> {
+  const db = createDatabase({ url: 'postgresql://localhost/none', poolMax: 1 });
+  const app = await buildApp({
+    ...{ db, log: pino({ level: 'silent' }), api: true, stopping: new AbortController().signal },
+    onAccept: () => undefined,
+    readiness: { draining: () => false, checks: { database: async () => undefined, topic: async () => undefined } },
+  });
+  try {
+    await app.ready();
+    return app.swagger();
+  } finally {
+    await app.close();
+    await db.$disconnect();
+  }
+}
