@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import pino from 'pino';
-import { onTestFinished } from 'vitest';
 import type { Channel } from '../../src/channels.ts';
 import { type Config, configSchema, parseConfig } from '../../src/config.ts';
 import { createDatabase, type Database } from '../../src/database.ts';
+import { createLogger } from '../../src/log.ts';
 import { start } from '../../src/start.ts';
 import { createClients } from '../../src/topology/clients.ts';
 import { provisionTopology } from '../../src/topology/provision.ts';
@@ -16,7 +15,8 @@ export type TestService = {
   config: Config;
   /** Every log line so far, parsed. */
   logs: Record<string, unknown>[];
-  stop: () => Promise<void>;
+  /** Stops the service like `Service.stop`. */
+  stop: (drainMs?: number) => Promise<void>;
 };
 
 /** The service as it runs in production, on a database and a topic of its own. The caller stops it. */
@@ -28,26 +28,20 @@ export async function startTestService(overrides: Record<string, string> = {}): 
     ...overrides,
   });
   const logs: Record<string, unknown>[] = [];
-  const log = pino({ level: config.LOG_LEVEL }, { write: (line: string) => void logs.push(JSON.parse(line)) });
+  const log = createLogger(config, { write: (line: string) => void logs.push(JSON.parse(line)) });
   const service = await start(config, log);
   const db = createDatabase({ url: databaseUrl, poolMax: 2 });
-  const stop = async () => {
-    await service.stop();
+  const stop = async (drainMs?: number) => {
+    await service.stop(drainMs);
     await db.$disconnect();
   };
   return { url: service.url, db, queueUrls, config, logs, stop };
 }
 
-/** A database of the test's own, with a client on it that ends with the test. */
-export async function connectTestDatabase(): Promise<Database> {
-  const db = createDatabase({ url: await createTestDatabase(), poolMax: 5 });
-  onTestFinished(() => db.$disconnect());
-  return db;
-}
+/** `body` is the parsed `text` when the reply is JSON, else the text. */
+export type Reply = { status: number; headers: Headers; text: string; body: unknown };
 
-export type Reply = { status: number; headers: Headers; body: unknown };
-
-/** Calls the API. An object is sent as JSON, a string as it is; a reply's body is parsed when it is JSON. */
+/** Calls the API. An object is sent as JSON, a string or bytes as they are. */
 export async function call(
   service: { url: string },
   method: string,
@@ -58,9 +52,13 @@ export async function call(
   const response = await fetch(`${service.url}${path}`, {
     method,
     headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
-    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    ...(body !== undefined && { body: isRaw(body) ? body : JSON.stringify(body) }),
   });
   const text = await response.text();
-  const json = /json/.test(response.headers.get('content-type') ?? '');
-  return { status: response.status, headers: response.headers, body: json && text !== '' ? JSON.parse(text) : text };
+  const json = text !== '' && /json/.test(response.headers.get('content-type') ?? '');
+  return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : text };
+}
+
+function isRaw(body: unknown): body is string | Uint8Array<ArrayBuffer> {
+  return typeof body === 'string' || body instanceof Uint8Array;
 }

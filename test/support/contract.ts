@@ -1,0 +1,164 @@
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+import { expect } from 'vitest';
+import { call, type Reply } from './service.ts';
+
+export type Contract = {
+  /** Calls the API like `call` of service.ts, and holds the reply against the document that the service serves. */
+  call: (method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<Reply>;
+  /** The documented answers that were seen, like `GET /users/{user_id} 200`. */
+  seen: Set<string>;
+  /** The answers that the document has for the routes of a tag, written alike. */
+  documented: (tag: string) => string[];
+};
+
+type Operation = { tags: string[]; responses: Record<string, { content?: Record<string, unknown> }> };
+type Document = { paths: Record<string, Record<string, Operation>>; components: { schemas: Record<string, unknown> } };
+
+/** Reads the document of a service, by which every reply is judged from then on. */
+export async function openContract(service: { url: string }): Promise<Contract> {
+  const { body: document } = (await call(service, 'GET', '/openapi.json')) as { body: Document };
+  const validate = compileSchemas(document);
+  const seen = new Set<string>();
+  return {
+    seen,
+    documented: (tag) => listAnswers(document, tag),
+    async call(method, path, body, headers) {
+      const reply = await call(service, method, path, body, headers);
+      const route = findRoute(document, method, path);
+      const faults = [
+        ...judgeHeaders(reply),
+        ...(route.responses ? judgeDocumented(validate, route, reply) : judgeUndocumented(validate, route, reply)),
+        ...judgeProblem(reply),
+        ...[reply.body].flat().flatMap(judgeAccounting),
+      ];
+      const about = `${method} ${path.slice(0, 100)}: ${reply.status} ${reply.text.slice(0, 1_000)}`;
+      expect({ about, faults }).toEqual({ about, faults: [] });
+      if (route.responses) seen.add(`${method} ${route.template} ${reply.status}`);
+      return reply;
+    },
+  };
+}
+
+/** What is wrong with a value by the schema at a place in the document. */
+type Validate = (value: unknown, ...pointer: string[]) => string[];
+
+function compileSchemas(document: object): Validate {
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  addFormats.default(ajv);
+  ajv.addSchema(document, 'document');
+  return (value, ...pointer) => {
+    const escaped = pointer.map((key) => encodeURIComponent(key.replaceAll('~', '~0').replaceAll('/', '~1')));
+    const validate: ValidateFunction | undefined = ajv.getSchema(`document#/${escaped.join('/')}`);
+    if (validate === undefined) return [`no schema at ${pointer.join(' ')}`];
+    validate(value);
+    return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
+  };
+}
+
+function listAnswers({ paths }: Document, tag: string): string[] {
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods)
+      .filter(([, { tags }]) => tags.includes(tag))
+      .flatMap(([method, { responses }]) =>
+        Object.keys(responses).map((status) => `${method.toUpperCase()} ${path} ${status}`),
+      ),
+  );
+}
+
+/** What the document has for a call: HEAD is GET without a body. `template` alone: the path, but not the method. */
+type Route = { head: boolean; method: string; template?: string; responses?: Operation['responses'] | undefined };
+
+function findRoute({ paths }: Document, called: string, path: string): Route {
+  const head = called === 'HEAD';
+  const method = head ? 'get' : called.toLowerCase();
+  const segments = path.replace(/\?.*$/s, '').replace(/\/$/, '').split('/');
+  const template = Object.keys(paths).find((candidate) => {
+    const parts = candidate.split('/');
+    return parts.length === segments.length && parts.every((part, n) => part.startsWith('{') || part === segments[n]);
+  });
+  return template === undefined
+    ? { head, method }
+    : { head, method, template, responses: paths[template]?.[method]?.responses };
+}
+
+function judgeHeaders({ status, headers }: Reply): string[] {
+  const faults: string[] = [];
+  if (!/^[\w.-]{1,64}$/.test(headers.get('x-request-id') ?? '')) faults.push('no x-request-id');
+  if (status === 405 && !/^[A-Z]+(, [A-Z]+)*$/.test(headers.get('allow') ?? '')) faults.push('no Allow');
+  return faults;
+}
+
+function judgeDocumented(validate: Validate, { head, method, template = '', responses }: Route, reply: Reply) {
+  const response = responses?.[reply.status];
+  if (response === undefined) return ['not a documented answer'];
+  if (head) return reply.text === '' ? [] : ['a body in answer to HEAD'];
+  const mediaTypes = Object.keys(response.content ?? {});
+  const type = reply.headers.get('content-type')?.split(';')[0] ?? '';
+  if (reply.status === 204) return reply.text + type === '' ? [] : ['a body under 204'];
+  if (mediaTypes.join() !== type) return [`content-type ${type} instead of ${mediaTypes.join()}`];
+  return validate(
+    reply.body,
+    ...['paths', template, method, 'responses', `${reply.status}`, 'content', type, 'schema'],
+  );
+}
+
+/** A path that is not documented is for people, or not served; a method that is not documented is refused, or its path is. */
+function judgeUndocumented(validate: Validate, { template }: Route, reply: Reply): string[] {
+  if (template !== undefined && ![400, 405].includes(reply.status)) return ['neither documented nor refused'];
+  return reply.status < 400 || reply.text === '' ? [] : validate(reply.body, 'components', 'schemas', 'Problem');
+}
+
+/** What the schema of a problem cannot say. */
+function judgeProblem({ status, headers, text, body }: Reply): string[] {
+  if (text === '' || !headers.get('content-type')?.startsWith('application/problem+json')) return [];
+  const faults: string[] = [];
+  const problem = body as { status?: number; instance?: string };
+  if (problem.status !== status) faults.push('not the status of the reply');
+  if (problem.instance !== `/requests/${headers.get('x-request-id')}`) faults.push('not the x-request-id of the reply');
+  if (status === 503 && !/^[1-9]\d*$/.test(headers.get('retry-after') ?? '')) faults.push('no Retry-After');
+  if (/prisma|postgres|node_modules|at \w+ \(/i.test(text)) faults.push('tells of our insides');
+  return faults;
+}
+
+type Notification = {
+  status: string;
+  progress: number;
+  audience: { count: number | null };
+  counts: Record<'targeted' | 'published' | 'failed' | 'pending' | 'messages', number> &
+    Record<'suppressed' | 'by_channel', Record<string, number>>;
+};
+
+/** A notification, wherever it is shown, accounts for its whole audience. */
+function judgeAccounting(shown: unknown): string[] {
+  if (typeof shown !== 'object' || shown === null || !('counts' in shown)) return [];
+  const { status, progress, audience, counts } = shown as Notification;
+  const { targeted, published, failed, pending, suppressed, by_channel, messages } = counts;
+  const settled = published + failed + Object.values(suppressed).reduce((sum, users) => sum + users, 0);
+  const faults: string[] = [];
+  if (targeted !== settled + pending) faults.push('somebody is unaccounted for');
+  if (Math.max(messages, ...Object.values(by_channel)) > published) faults.push('more told than published');
+  if (audience.count !== null && audience.count !== targeted) faults.push('audience and targeted differ');
+  const done = pending === 0 && progress === 1 && audience.count !== null;
+  if (status === 'completed' && !done) faults.push('completed, but not done');
+  return faults;
+}
+
+/** Follows a list from `path` to its end by its links. Returns the rows, and how many pages they came in. */
+export async function walkList(contract: Contract, path: string): Promise<{ rows: unknown[]; pages: number }> {
+  const rows: unknown[] = [];
+  let pages = 0;
+  for (let next: string | undefined = path; next !== undefined; pages++) {
+    const reply: Reply = await contract.call('GET', next);
+    rows.push(...(reply.body as unknown[]));
+    next = /^<(\/.+)>; rel="next"$/.exec(reply.headers.get('link') ?? '')?.[1];
+  }
+  return { rows, pages };
+}
+
+/** How many of the replies have each status, like `{ 201: 1, 409: 19 }`. */
+export function countStatuses(replies: Reply[]): Record<number, number> {
+  const counts: Record<number, number> = {};
+  for (const { status } of replies) counts[status] = (counts[status] ?? 0) + 1;
+  return counts;
+}
