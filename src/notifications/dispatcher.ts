@@ -1,8 +1,9 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database.ts';
 import { type Bell, createBell } from './bell.ts';
-import { holdLease, LeaseLostError } from './lease.ts';
+import { holdLease } from './lease.ts';
 import { endNotification } from './lifecycle.ts';
 import { composeMessages } from './message.ts';
 import { type ClaimedPage, cutPage, type PageResult, reclaimPage, releasePage, settlePage } from './pages.ts';
@@ -31,13 +32,17 @@ export type Dispatcher = {
 const POLL_INTERVAL_MS = 250;
 /** Pause after an error, the database being away mostly, so that a broken dependency is not hammered. */
 const ERROR_PAUSE_MS = 1_000;
-/** Pause between tries to settle a published page while the database is away: the alternative is publishing it twice. */
+/** Pause between tries to settle a published page: the alternative is publishing it twice. */
 const SETTLE_RETRY_MS = 500;
+/** Tries to settle that the database refuses instead of being away: enough for what passes, as a fail-over or a deadlock. */
+const SETTLE_REFUSALS_MAX = 10;
 
 /** Runs `concurrency` loops around `dispatchNext` until stopped. Errors are logged and waited out; they end no loop. */
 export function runDispatcher(deps: DispatcherDeps, concurrency: number): Dispatcher {
   const stopping = new AbortController();
   const abandoning = new AbortController();
+  // Every loop listens while it has a page, and there may be more than the ten from which Node suspects a leak.
+  setMaxListeners(0, abandoning.signal);
   const bell = createBell();
   const loop = async () => {
     while (!stopping.signal.aborted) {
@@ -94,14 +99,16 @@ async function dispatchPage(deps: DispatcherDeps, page: ClaimedPage, abandoned: 
   const lease = holdLease(deps.db, page, deps.leaseSeconds, log);
   const leave = () => lease.abort(abandoned.reason);
   abandoned.addEventListener('abort', leave);
+  if (abandoned.aborted) leave();
   try {
     const result = await publishPage(deps, page, lease.signal);
-    const settled = await settleSurely(deps.db, page, result, lease.signal);
+    const settled = await settleSurely({ ...deps, log }, page, result, lease.signal);
     if (settled) log.debug({ users: result.users, published: result.published }, 'page settled');
-    else log.warn('page taken over by another process; nothing was recorded by this one');
+    else log.warn('page not held any more: taken over by another process, or settled by a try whose answer was lost');
   } catch (error) {
     if (abandoned.aborted) await releasePage(deps.db, page);
-    else if (error instanceof LeaseLostError) log.warn('lease lost while publishing; another process has the page');
+    // Whatever the error says: waits that are aborted bring an error of their own.
+    else if (lease.signal.aborted) log.warn('lease lost while publishing; another process has the page');
     else throw error;
   } finally {
     abandoned.removeEventListener('abort', leave);
@@ -117,12 +124,15 @@ async function publishPage(deps: DispatcherDeps, page: ClaimedPage, signal: Abor
   return tallyPage(resolved, messages, outcomes);
 }
 
-async function settleSurely(db: Database, page: ClaimedPage, result: PageResult, signal: AbortSignal) {
-  for (;;) {
+/** Waits for a database that is away for as long as it takes. */
+async function settleSurely(deps: DispatcherDeps, page: ClaimedPage, result: PageResult, signal: AbortSignal) {
+  for (let refusals = 0; ; ) {
     try {
-      return await settlePage(db, page, result);
+      return await settlePage(deps.db, page, result);
     } catch (error) {
-      if (!isDatabaseUnavailable(error)) throw error;
+      if (!isDatabaseUnavailable(error)) refusals += 1;
+      if (refusals === SETTLE_REFUSALS_MAX) throw error;
+      deps.log.warn({ err: error }, 'page published but not settled; it will be tried again');
       await sleep(SETTLE_RETRY_MS, undefined, { signal });
     }
   }

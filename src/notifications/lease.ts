@@ -6,18 +6,18 @@ import { type ClaimedPage, renewLease } from './pages.ts';
 /** Renewals within the length of a lease: two may fail before it is lost. */
 const RENEWALS_PER_LEASE = 3;
 
-/** Why work on a page was aborted: another process has it now. */
-export class LeaseLostError extends Error {}
-
 export type Lease = {
-  /** Aborted with LeaseLostError when the lease is lost, or by `abort`. */
+  /** Aborted when the lease is lost to another process, or by `abort`. */
   signal: AbortSignal;
   abort: (reason: unknown) => void;
   /** Stops the renewals. */
   release: () => void;
 };
 
-/** Renews a page's lease in the background. An outage of the database is waited out: nobody can take the page over then. */
+/**
+ * Renews a page's lease in the background. A database that is away is waited out: mostly nobody can take the page over
+ * then, and whoever can does so under the same ids.
+ */
 export function holdLease(db: Database, page: ClaimedPage, leaseSeconds: number, log: Logger): Lease {
   const controller = new AbortController();
   // Every call to SNS under way listens, far more than the ten from which Node suspects a leak.
@@ -27,7 +27,7 @@ export function holdLease(db: Database, page: ClaimedPage, leaseSeconds: number,
     if (renewing) return;
     renewing = true;
     try {
-      if (!(await renewLease(db, page, leaseSeconds))) controller.abort(new LeaseLostError());
+      if (!(await renewLease(db, page, leaseSeconds))) controller.abort();
     } catch (error) {
       log.warn({ err: error }, 'lease not renewed; the next renewal will try again');
     } finally {

@@ -11,7 +11,7 @@ import type { Database } from '../database.ts';
 export async function endNotification(db: Database, id: string, status: 'canceled' | 'expired'): Promise<boolean> {
   const ended = await db.$executeRaw`
     with ending as (
-      select n.id, n.everyone, case when n.everyone
+      select n.id, n.everyone, case when n.exhausted then 0 when n.everyone
         then (select count(*)::int from users u where u.user_id > n.cursor)
         else (select count(*)::int from unnest(n.user_ids) as a(user_id) where a.user_id > n.cursor) end as users
       from notifications n

@@ -38,7 +38,8 @@ export const messageSchema = z.object({
 
 /** One entry of a PublishBatch, and whom it tells. */
 export type Message = {
-  body: string;
+  /** Composed whenever it is read: the bodies of a page may add up to more than the memory there is. */
+  readonly body: string;
   attributes: Record<string, string>;
   /** The caller: SNS forwards it to SQS fair queues, so that one noisy caller cannot starve another. */
   group_id: string;
@@ -65,13 +66,13 @@ export function composeMessages(page: ClaimedPage, recipients: Recipient[], reci
     const attributes = composeAttributes(bits, page.traceparent);
     const room = MESSAGE_BYTES_MAX - envelope.bytes - ATTRIBUTES_BYTES_MAX;
     for (const pack of packRecipients(group, recipientsPerMessage, room)) {
-      const body = `${envelope.head}${pack.first}${envelope.middle}[${pack.json.join()}]}}`;
-      const bytes = envelope.bytes + pack.bytes + ATTRIBUTES_BYTES_MAX;
       messages.push({
-        body,
+        get body() {
+          return `${envelope.head}${pack.first}${envelope.middle}[${pack.json.join()}]}}`;
+        },
         attributes,
         group_id: page.created_by,
-        bytes,
+        bytes: envelope.bytes + pack.bytes + ATTRIBUTES_BYTES_MAX,
         channel_bits: bits,
         user_ids: pack.user_ids,
       });

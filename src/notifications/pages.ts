@@ -76,6 +76,7 @@ export type NoPage = { kind: 'expired' | 'exhausted'; notification_id: string };
  * Lock: the notification's row, for the statement only; `skip locked` sends rivals to the next notification.
  * Plan: the partial index notifications_due gives the row; the lateral join walks at most `pageUsers` keys from the cursor
  * (a cursor read from a plain CTE would scan and sort all users).
+ * One that has expired goes to the end of the queue, so that one process ends it while the others serve the next.
  */
 export async function cutPage(
   db: Database,
@@ -118,6 +119,8 @@ export async function cutPage(
         completed_at = case when range.users = 0 and n.open_pages = 0 then now() end
       from due, range where n.id = due.id and not due.expired
       returning n.*
+    ), postponed as (
+      update notifications n set waiting_since = now() from due where n.id = due.id and due.expired
     )
     select due.id, due.expired, range.users, ${CLAIMED}, null as withdrawn
     from due cross join range left join n on n.id = due.id left join p on p.notification_id = due.id`;
@@ -134,9 +137,13 @@ export async function renewLease(db: Database, page: PageKey, leaseSeconds: numb
   return renewed === 1;
 }
 
-/** Gives a claimed page back unpublished, so that any process may take it over at once. */
+/**
+ * Gives a claimed page back unsettled, so that any process may take it over at once. The fencing token is raised with it: a
+ * renewal that is still on its way would take it away again. A millisecond ago, because the column rounds up.
+ */
 export async function releasePage(db: Database, page: PageKey): Promise<void> {
-  await db.$executeRaw`update pages set lease_until = now() where ${held(page)}`;
+  await db.$executeRaw`
+    update pages set attempt = attempt + 1, lease_until = now() - interval '1 ms' where ${held(page)}`;
 }
 
 /**

@@ -15,8 +15,8 @@ export type Publisher = {
 
 /** The most entries of a PublishBatch (AWS SNS quotas). */
 const BATCH_ENTRIES_MAX = 10;
-/** Tries of a message that SNS fails by its own fault while it takes others: then it is the message after all. */
-const ENTRY_TRIES_MAX = 10;
+/** Times that SNS may fail a single message by a fault of its own, within about half a minute: then it is the message after all. */
+const ENTRY_FAULTS_MAX = 20;
 /** First pause before a retry; it doubles each time, with full jitter, so that processes do not retry in step. */
 const BACKOFF_FIRST_MS = 100;
 /** Longest pause: an outage that ends is noticed within this time. */
@@ -25,6 +25,9 @@ const BACKOFF_MAX_MS = 5_000;
 /** Errors by which SNS refuses what was asked, whenever it is asked again (AWS SNS API, PublishBatch, "Errors"). */
 const REFUSALS =
   /^(Invalid(Parameter|ParameterValue|BatchEntryId)|BatchRequestTooLong|ValidationError|Validation)(Exception)?$/;
+
+/** A refusal that names the topic is about the service's configuration, whatever the messages. */
+const TOPIC_AT_FAULT = /TopicArn/;
 
 /** Codes by which SNS asks for patience; never a reason to give a message up. */
 const THROTTLING = /throttl|TooManyRequests|RequestLimitExceeded/i;
@@ -67,18 +70,19 @@ function groupBatches(messages: Message[]): Message[][] {
 
 async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message, Outcome>, signal: AbortSignal) {
   signal.throwIfAborted();
+  const faults = new Map<Message, number>();
   let pending = batch;
-  let entryTries = 0;
   for (let tries = 0; pending.length > 0; tries++) {
     if (tries > 0) await backOff(tries, signal);
     try {
       const reply = await deps.sns.send(toCommand(deps.topicArn, pending), { abortSignal: signal });
-      entryTries += 1;
-      pending = readReply(reply, pending, outcomes, entryTries >= ENTRY_TRIES_MAX);
+      pending = readReply(reply, pending, outcomes, faults);
     } catch (error) {
       signal.throwIfAborted();
       const { name, message } = error as Error;
-      if (REFUSALS.test(name)) return isolateRefusal(deps, pending, outcomes, signal, error as Error);
+      if (REFUSALS.test(name) && !TOPIC_AT_FAULT.test(message)) {
+        return isolateRefusal(deps, pending, outcomes, signal, error as Error);
+      }
       deps.log.warn(
         { error: name, reason: message, tries: tries + 1 },
         'SNS did not take a batch; it will be tried again',
@@ -97,18 +101,18 @@ async function isolateRefusal(
 ) {
   const [only] = pending;
   if (pending.length === 1 && only !== undefined) {
-    outcomes.set(only, { code: error.name, reason: error.message });
+    outcomes.set(only, { code: error.name.replace(/Exception$/, ''), reason: error.message });
     return;
   }
   for (const message of pending) await publishBatch(deps, [message], outcomes, signal);
 }
 
-/** Takes over what the reply settles and returns the messages to try again, alone. */
+/** Takes over what the reply settles, counts faults, and returns the messages to try again, alone. */
 function readReply(
   reply: PublishBatchCommandOutput,
   sent: Message[],
   outcomes: Map<Message, Outcome>,
-  lastTry: boolean,
+  faults: Map<Message, number>,
 ): Message[] {
   for (const { Id, MessageId } of reply.Successful ?? []) {
     const message = sent[Number(Id)];
@@ -116,8 +120,10 @@ function readReply(
   }
   for (const { Id, Code = 'Unknown', Message: reason = '', SenderFault } of reply.Failed ?? []) {
     const message = sent[Number(Id)];
-    const final = !THROTTLING.test(Code) && (SenderFault === true || lastTry);
-    if (message !== undefined && final) outcomes.set(message, { code: Code, reason });
+    if (message === undefined || THROTTLING.test(Code)) continue;
+    const count = (faults.get(message) ?? 0) + 1;
+    faults.set(message, count);
+    if (SenderFault === true || count === ENTRY_FAULTS_MAX) outcomes.set(message, { code: Code, reason });
   }
   return sent.filter((message) => !outcomes.has(message));
 }

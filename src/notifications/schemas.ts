@@ -124,7 +124,7 @@ export type NotificationResource = z.infer<typeof notificationSchema>;
 export const sentMessageSchema = z
   .object({
     user_id: userIdSchema,
-    message_id: z.uuid().describe('The MessageId that SNS gave, as queues and delivery logs show it.'),
+    message_id: z.uuid().describe('The MessageId that SNS gave; its delivery logs show the same.'),
     channels: z.array(channelSchema).describe('The channels this user was told on.'),
     published_at: z.date().describe('When the page with this user was settled.'),
   })
