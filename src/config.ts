@@ -15,7 +15,10 @@ const text = z.string().min(1);
 export const configSchema = z.object({
   DATABASE_URL: z
     .string('is required')
-    .regex(/^postgres(ql)?:\/\/./, 'must look like postgresql://user:password@host:5432/database'),
+    .refine(
+      (url) => /^postgres(ql)?:\/\/./.test(url) && URL.canParse(url),
+      'must look like postgresql://user:password@host:5432/database',
+    ),
   SNS_TOPIC_ARN: z
     .string('is required; `npm run provision` prints it')
     .regex(/^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]{1,256}$/, 'must be the ARN of a standard SNS topic'),
@@ -53,13 +56,17 @@ export class ConfigError extends Error {
 /**
  * Reads a configuration from environment variables. An empty variable counts as missing.
  *
+ * @param more - problems found elsewhere, to be named in the same message.
  * @throws ConfigError naming every wrong or missing variable at once.
  */
-export function parseConfig<Schema extends z.ZodObject>(schema: Schema, env: Environment): z.output<Schema> {
+export function parseConfig<Schema extends z.ZodObject>(
+  schema: Schema,
+  env: Record<string, string | undefined>,
+  more: string[] = [],
+): z.output<Schema> {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const result = schema.safeParse(given);
-  if (result.success) return result.data;
-  throw new ConfigError(result.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`));
+  if (result.success && more.length === 0) return result.data;
+  const wrong = result.error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? [];
+  throw new ConfigError([...wrong, ...more]);
 }
-
-type Environment = Record<string, string | undefined>;

@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
+import { devNull } from 'node:os';
 import { join } from 'node:path';
-import closeWithGrace from 'close-with-grace';
+import type { SQSClient } from '@aws-sdk/client-sqs';
 import { applyMigrations } from '../prisma/migrate.ts';
+import type { Channel } from './channels.ts';
 import { ConfigError, configSchema, localConfigSchema, parseConfig } from './config.ts';
 import { createDatabase } from './database.ts';
 import { loadDemoUsers } from './local/demo-users.ts';
@@ -9,55 +11,78 @@ import { startEmulator } from './local/emulator.ts';
 import { PortInUseError, startPostgres } from './local/postgres.ts';
 import { runSenders } from './local/senders.ts';
 import { start } from './start.ts';
+import { stopGracefully } from './stop.ts';
 import { createClients } from './topology/clients.ts';
 import { provisionTopology } from './topology/provision.ts';
 
-/** A stop takes at most this long; then the process ends without having finished, and says so. */
+/** Longer than PostgreSQL, the slowest part, may take to write what is left to its files. */
 const STOP_TIMEOUT_MS = 15_000;
-/** Variables by which the AWS SDK might be led to a real account; none of them may get past here. */
-const AWS_VARIABLES = /^AWS_/;
+/** Variables by which clients of AWS and PostgreSQL might be led elsewhere; none of them may get past here. */
+const FOREIGN_VARIABLES = /^(AWS|PG)/;
+
+/** The local mode's variables, and those of the service that it does not set by itself. */
+const environmentSchema = configSchema
+  .omit({ DATABASE_URL: true, SNS_TOPIC_ARN: true, HOST: true, ROLE: true })
+  .extend(localConfigSchema.shape);
 
 /** What has been started, in that order; a stop goes backwards. */
 const started: (() => Promise<unknown>)[] = [];
+const stopping = new AbortController();
 
-async function stopAll(): Promise<void> {
-  for (const stop of started.splice(0).reverse()) await stop();
-}
+stopGracefully({
+  timeoutMs: STOP_TIMEOUT_MS,
+  logger: console,
+  async stop({ err }) {
+    if (err) console.error(err instanceof ConfigError ? err.message : err);
+    stopping.abort();
+    // What is just being started can be stopped only once it has started.
+    await starting;
+    for (const stop of started.splice(0).reverse()) await stop();
+  },
+});
 
-async function main(): Promise<void> {
+const starting = startEverything().catch((error: unknown) => {
+  if (!stopping.signal.aborted) queueMicrotask(() => failStart(error));
+});
+
+async function startEverything(): Promise<void> {
   if (existsSync('.env')) process.loadEnvFile('.env');
-  const local = parseConfig(localConfigSchema, process.env);
+  const config = parseConfig(environmentSchema, { LOG_LEVEL: 'warn', ...process.env });
+  for (const name of Object.keys(process.env)) if (FOREIGN_VARIABLES.test(name)) delete process.env[name];
 
   const postgres = await namePort('LOCAL_POSTGRES_PORT', () =>
-    startPostgres({ dataDir: join(local.LOCAL_DIR, 'postgres'), port: local.LOCAL_POSTGRES_PORT, durable: true }),
+    startPostgres({ dataDir: join(config.LOCAL_DIR, 'postgres'), port: config.LOCAL_POSTGRES_PORT, durable: true }),
   );
-  started.push(postgres.stop);
+  keep(postgres.stop);
   await applyMigrations(postgres.url);
-  const emulator = await namePort('LOCAL_AWS_PORT', () => startEmulator(local.LOCAL_AWS_PORT));
-  started.push(emulator.stop);
+  const emulator = await namePort('LOCAL_AWS_PORT', () => startEmulator(config.LOCAL_AWS_PORT));
+  keep(emulator.stop);
   useEmulator(emulator.url);
 
   const clients = createClients();
   const { topicArn, queueUrls } = await provisionTopology(clients);
-  const config = parseConfig(configSchema, {
-    ...{ LOG_LEVEL: 'warn', ...process.env },
-    ...{ DATABASE_URL: postgres.url, SNS_TOPIC_ARN: topicArn, HOST: '127.0.0.1', ROLE: 'all' },
-  });
   const db = createDatabase({ url: postgres.url, poolMax: 2 });
-  await loadDemoUsers(db, local.LOCAL_DEMO_USERS);
+  await loadDemoUsers(db, config.LOCAL_DEMO_USERS);
   await db.$disconnect();
 
-  if (local.LOCAL_SENDERS === 'on') {
-    const stopping = new AbortController();
-    const senders = runSenders({ sqs: clients.sqs, queueUrls, print: console.log, signal: stopping.signal });
-    started.push(() => {
-      stopping.abort();
-      return senders;
-    });
-  }
-  const service = await start(config);
-  started.push(service.stop);
+  if (config.LOCAL_SENDERS === 'on') keep(startSenders(clients.sqs, queueUrls));
+  const service = await start({
+    ...config,
+    ...{ DATABASE_URL: postgres.url, SNS_TOPIC_ARN: topicArn, HOST: '127.0.0.1', ROLE: 'all' },
+  });
+  keep(service.stop);
   console.log(describeService(service.url));
+}
+
+/** Leaves the error to `stopGracefully`, which stops what has been started by then and ends the process with 1. */
+function failStart(error: unknown): never {
+  throw error;
+}
+
+/** Remembers how to stop what has been started, and goes no further if a stop has been asked for in the meantime. */
+function keep(stop: () => Promise<unknown>): void {
+  started.push(stop);
+  stopping.signal.throwIfAborted();
 }
 
 /** Runs a start and, should its port be taken, says which variable chooses another. */
@@ -70,13 +95,23 @@ async function namePort<Result>(variable: string, startOnPort: () => Promise<Res
   }
 }
 
-/** Points the AWS SDK to the emulator, and to nothing else, whatever this machine is configured for. */
+/** Points the AWS SDK to the emulator, and to nothing else, whatever this user's profiles say. */
 function useEmulator(url: string): void {
-  for (const name of Object.keys(process.env)) if (AWS_VARIABLES.test(name)) delete process.env[name];
   Object.assign(process.env, {
     ...{ AWS_ENDPOINT_URL: url, AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
+    ...{ AWS_CONFIG_FILE: devNull, AWS_SHARED_CREDENTIALS_FILE: devNull },
     AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
   });
+}
+
+/** Starts the demo senders and returns how to stop them. */
+function startSenders(sqs: SQSClient, queueUrls: Record<Channel, string>): () => Promise<void> {
+  const leaving = new AbortController();
+  const senders = runSenders({ sqs, queueUrls, print: console.log, signal: leaving.signal });
+  return () => {
+    leaving.abort();
+    return senders;
+  };
 }
 
 function describeService(url: string): string {
@@ -91,17 +126,4 @@ function describeService(url: string): string {
 
   Ctrl-C stops everything; the data stays.
 `;
-}
-
-closeWithGrace({ delay: STOP_TIMEOUT_MS }, async ({ err }) => {
-  if (err) console.error(err);
-  await stopAll();
-});
-
-try {
-  await main();
-} catch (error) {
-  console.error(error instanceof ConfigError ? error.message : error);
-  process.exitCode = 1;
-  await stopAll();
 }

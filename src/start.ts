@@ -1,17 +1,22 @@
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GetTopicAttributesCommand, SNSClient } from '@aws-sdk/client-sns';
-import pino, { type Logger } from 'pino';
+import type { Logger } from 'pino';
 import { buildApp } from './app.ts';
 import { type Config, ConfigError } from './config.ts';
 import { createDatabase } from './database.ts';
+import { createLogger } from './log.ts';
 import { runDispatcher } from './notifications/dispatcher.ts';
 import { createPublisher } from './notifications/publisher.ts';
 
 export type Service = {
   /** Where the API listens, like `http://127.0.0.1:8000`. */
   url: string;
-  /** Stops gracefully: not ready, then requests finished, then pages finished or given back, then everything closed. */
-  stop: () => Promise<void>;
+  /**
+   * Stops gracefully. Not ready, and claiming nothing more, at once; requests are still taken for `drainMs` (none by
+   * default), as whoever sends them may not know yet. Then requests and pages under way are finished or given back.
+   */
+  stop: (drainMs?: number) => Promise<void>;
 };
 
 /** A call to SNS that has not connected, or not been answered, by then is given up and tried again. */
@@ -19,32 +24,43 @@ const SNS_CONNECT_TIMEOUT_MS = 2_000;
 const SNS_REQUEST_TIMEOUT_MS = 5_000;
 /** Pages under way may finish for this long at a stop; the process is gone within 10 s in all. */
 const PAGE_GRACE_MS = 5_000;
+/** Requests under way likewise; then their connections are cut, as there are callers who never finish a request. */
+const REQUEST_GRACE_MS = 4_000;
 
 /**
  * Starts the service in this process: the API, the dispatcher, or both, as `ROLE` says.
  *
- * @throws ConfigError when the AWS SDK finds no region or credentials, or the port is taken
+ * @throws ConfigError when the port is taken
  */
 export async function start(config: Config, log: Logger = createLogger(config)): Promise<Service> {
   const sns = createSnsClient(config.PUBLISH_CONCURRENCY);
-  await checkAws(sns);
   const db = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX });
+  let draining = false;
   const stopping = new AbortController();
   const dispatcher = config.ROLE === 'api' ? null : startDispatcher(config, { db, sns, log });
   const app = await buildApp({
     ...{ db, log, stopping: stopping.signal, api: config.ROLE !== 'dispatcher' },
     onAccept: () => dispatcher?.wake(),
     readiness: {
-      draining: () => stopping.signal.aborted,
+      draining: () => draining,
       checks: {
         database: () => db.$queryRaw`select 1`,
         topic: () => sns.send(new GetTopicAttributesCommand({ TopicArn: config.SNS_TOPIC_ARN })),
       },
     },
   });
-  const stop = async () => {
+  // Who keeps connections open learns from any reply that the next request belongs elsewhere.
+  app.addHook('onSend', async (_request, reply) => {
+    if (draining) reply.header('connection', 'close');
+  });
+  const stopRequests = async (drainMs: number) => {
+    if (drainMs > 0) await sleep(drainMs);
     stopping.abort();
-    await Promise.all([app.close(), dispatcher?.stop(PAGE_GRACE_MS)]);
+    await closeApp(app);
+  };
+  const stop = async (drainMs = 0) => {
+    draining = true;
+    await Promise.all([stopRequests(drainMs), dispatcher?.stop(PAGE_GRACE_MS)]);
     await db.$disconnect();
     sns.destroy();
   };
@@ -52,19 +68,25 @@ export async function start(config: Config, log: Logger = createLogger(config)):
     await app.listen({ host: config.HOST, port: config.PORT });
   } catch (error) {
     await stop();
-    throw (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
-      ? new ConfigError([`PORT ${config.PORT} is already in use on ${config.HOST}; choose another`])
-      : error;
+    throw explainListen(error as NodeJS.ErrnoException, config);
   }
   const { port } = app.server.address() as AddressInfo;
   return { url: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}`, stop };
 }
 
-/** Logs JSON to stdout, one object a line; for people when stdout is a terminal. */
-export function createLogger({ LOG_LEVEL }: Pick<Config, 'LOG_LEVEL'>): Logger {
-  return process.stdout.isTTY
-    ? pino({ level: LOG_LEVEL, transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname' } } })
-    : pino({ level: LOG_LEVEL });
+/** Refuses connections, waits for the requests under way, within bounds, and closes. */
+async function closeApp(app: Awaited<ReturnType<typeof buildApp>>): Promise<void> {
+  const grace = setTimeout(() => app.server.closeAllConnections(), REQUEST_GRACE_MS);
+  await app.close();
+  clearTimeout(grace);
+}
+
+function explainListen({ code, message }: NodeJS.ErrnoException, { HOST, PORT }: Config): ConfigError {
+  return new ConfigError([
+    code === 'EADDRINUSE'
+      ? `PORT ${PORT} is already in use on ${HOST}; choose another`
+      : `HOST ${HOST} and PORT ${PORT} cannot be listened on: ${message}`,
+  ]);
 }
 
 /** The SDK neither retries (the publisher does, knowing more) nor waits for ever (which is its default). */
@@ -82,13 +104,15 @@ function createSnsClient(concurrency: number): SNSClient {
   });
 }
 
-async function checkAws(sns: SNSClient): Promise<void> {
+/** What the AWS SDK misses to make a call: a region, credentials. Its own variables and files are where it looks. */
+export async function findAwsProblems(): Promise<string[]> {
+  const { config } = new SNSClient({});
   const problems: string[] = [];
-  await sns.config.region().catch(() => problems.push('AWS_REGION is required'));
-  await sns.config
+  await config.region().catch(() => problems.push('AWS_REGION is required'));
+  await config
     .credentials()
-    .catch(() => problems.push('AWS credentials are required: none of the SDK’s sources has any'));
-  if (problems.length > 0) throw new ConfigError(problems);
+    .catch(() => problems.push("AWS credentials are required: none of the SDK's sources has any"));
+  return problems;
 }
 
 function startDispatcher(config: Config, deps: { db: ReturnType<typeof createDatabase>; sns: SNSClient; log: Logger }) {

@@ -6,6 +6,8 @@ import type { FastifyInstance } from 'fastify';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { type ProblemResponse, showProblems } from './problem.ts';
 
+const TITLE = 'Notification service';
+
 const DESCRIPTION = `Users say how they want to hear; internal services say what to tell whom. Every accepted notification becomes
 SNS messages whose attributes \`email\` and \`sms\` fan out to one SQS queue per channel.
 
@@ -28,7 +30,12 @@ export async function serveDocs(app: FastifyInstance): Promise<void> {
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Notification service', version: '1.0.0', description: DESCRIPTION, license: { name: 'MIT' } },
+      info: {
+        title: TITLE,
+        version: '1.0.0',
+        description: DESCRIPTION,
+        license: { name: 'MIT', url: 'https://opensource.org/license/mit' },
+      },
       tags: [
         { name: 'Preferences', description: 'How a user wants to hear. Without preferences a user is told nothing.' },
         { name: 'Users', description: 'A mirror of the external user provider: where each user can be reached.' },
@@ -39,7 +46,12 @@ export async function serveDocs(app: FastifyInstance): Promise<void> {
     transform: transformRoute,
     transformObject: (document) => describeReplies(foldInputs(jsonSchemaTransformObject(document))),
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { tryItOutEnabled: true, deepLinking: true } });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    theme: { title: TITLE },
+    // The base layout has no bar on top that would load documents from anywhere.
+    uiConfig: { layout: 'BaseLayout', tryItOutEnabled: true, deepLinking: true },
+  });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await serveRedoc(app);
 }
@@ -101,7 +113,7 @@ const REDOC_PAGE = `<!doctype html>
   <head>
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
-    <title>Notification service</title>
+    <title>${TITLE}</title>
     <link rel="icon" href="data:,">
     <style>body { margin: 0 }</style>
   </head>

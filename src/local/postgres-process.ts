@@ -45,15 +45,18 @@ const disconnected = process.connected ? once(process, 'disconnect') : Promise.r
 const timedOut = setTimeout(START_TIMEOUT_MS).then((): PostgresReport => ({ failure: tailOr('it took too long') }));
 const cluster: { stop?: () => Promise<void> } = {};
 
-const report = await Promise.race([start().catch(explain), timedOut, disconnected]);
+const starting = start().catch(explain);
+const report = await Promise.race([starting, timedOut, disconnected]);
 if (process.connected) process.send?.(report);
 await disconnected;
-await Promise.race([cluster.stop?.(), setTimeout(STOP_TIMEOUT_MS)]);
+// Before there is a server to stop, the programs that prepare for it are under way: they would live on without us.
+await Promise.race([cluster.stop?.() ?? starting, setTimeout(STOP_TIMEOUT_MS)]);
 process.exit(0);
 
 async function start(): Promise<PostgresReport> {
   if (process.getuid?.() === 0) ensurePostgresUser();
   if (!(await exists(join(options.dataDir, 'PG_VERSION')))) await createCluster();
+  if (!process.connected) return { failure: 'nobody waits for it any more' };
 
   const port = await findFreePort(options.port);
   const postgres = embed(options.dataDir, port);

@@ -111,6 +111,7 @@ describe('parseConfig', () => {
 
   it.each([
     ['DATABASE_URL', 'mysql://user@host/db'],
+    ['DATABASE_URL', 'postgresql://a b:x@@@:99999999/x'],
     ['DATABASE_URL', 'postgresql:/user:secret@host/db'],
     ['SNS_TOPIC_ARN', 'arn:aws:sqs:eu-west-1:123456789012:notifications'],
     ['SNS_TOPIC_ARN', 'arn:aws:sns:eu-west-1:123456789012:notifications.fifo'],
