@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 /** `rules` reads the sources only, `service` runs on PostgreSQL and the SNS/SQS emulator, `browser` adds Chromium. */
 export default defineConfig({
   test: {
+    // Mostly waiting for PostgreSQL, processes and sockets, so that no core need be left for the runner.
+    maxWorkers: '100%',
     projects: [
       { test: { name: 'rules', include: ['test/rules/**/*.test.ts'] } },
       {

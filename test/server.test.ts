@@ -211,7 +211,8 @@ describe('the process', () => {
 
   it('shares a broadcast with another one: everybody is told exactly once', async () => {
     const { env, db, queueUrls } = await prepare();
-    const users = 300;
+    // Enough pages to be under way when the other one polls, which it does within half a second.
+    const users = 3_000;
     await db.$executeRaw`insert into users select id, 'user' || id || '@example.com', null from generate_series(1, ${users}::int) id`;
     await db.$executeRaw`insert into preferences select id, true, true from generate_series(1, ${users}::int) id`;
     const options = { PAGE_USERS: '5', LOG_LEVEL: 'debug', DISPATCH_CONCURRENCY: '1', PUBLISH_CONCURRENCY: '1' };
