@@ -11,6 +11,7 @@ import {
   createDeps,
   dispatchAll,
   emptyDatabase,
+  eventually,
   expireLeases,
   openTestDatabase,
   range,
@@ -52,7 +53,7 @@ const ascending = (ids: number[]) => ids.toSorted((a, b) => a - b);
 async function dispatchHeld(): Promise<{ finish: () => Promise<boolean> }> {
   const release = sink.holdReplies();
   const step = dispatchNext(deps, UNSTOPPED);
-  await vi.waitFor(() => expect(sink.accepted).not.toHaveLength(0));
+  await eventually(() => expect(sink.accepted).not.toHaveLength(0));
   const finish = () => {
     release();
     return step;
@@ -325,7 +326,7 @@ describe('a canceled notification', () => {
     const canceled = await db.$transaction(async (rival) => {
       await cutPage(rival as Database, deps);
       const waiting = cancelNotification(db, id);
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         const locks = await db.$queryRaw<unknown[]>`select 1 from pg_locks where not granted`;
         expect(locks).not.toHaveLength(0);
       });

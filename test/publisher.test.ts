@@ -8,6 +8,7 @@ import {
   createDeps,
   createLog,
   dispatchAll,
+  eventually,
   openTestDatabase,
   range,
   readCounts,
@@ -53,7 +54,7 @@ describe('a batch that SNS takes', () => {
   it('is one of `concurrency` at a time', async () => {
     const release = sink.holdReplies();
     const publishing = publisher.publish(compose(100), UNSTOPPED);
-    await vi.waitFor(() => expect(sink.calls).toHaveLength(4));
+    await eventually(() => expect(sink.calls).toHaveLength(4));
 
     expect(sink.calls).toHaveLength(4);
     release();
@@ -190,7 +191,7 @@ describe('a call without an answer', () => {
     vi.mocked(Math.random).mockReturnValue(1);
     sink.answer(({ number }) => (number === 1 ? { connection: 'drop' } : { connection: 'hang' }));
     const publishing = publisher.publish(compose(200), leaving.signal);
-    await vi.waitFor(() => expect(sink.calls.length).toBeGreaterThanOrEqual(4));
+    await eventually(() => expect(sink.calls.length).toBeGreaterThanOrEqual(4));
     const calls = sink.calls.length;
 
     leaving.abort();

@@ -20,6 +20,7 @@ import {
   createLog,
   dispatchAll,
   emptyDatabase,
+  eventually,
   expireLeases,
   openTestDatabase,
   range,
@@ -157,10 +158,10 @@ describe('an owner that is still there', () => {
     const id = await accept(db);
     const release = sink.holdReplies();
     const step = dispatchNext({ ...deps, leaseSeconds: 0.3 }, UNSTOPPED);
-    await vi.waitFor(() => expect(sink.accepted).toHaveLength(3));
+    await eventually(() => expect(sink.accepted).toHaveLength(3));
     await expireLeases(db);
 
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const [page] = await db.$queryRaw<{ renewed: boolean }[]>`select lease_until > now() as renewed from pages`;
       expect(page?.renewed).toBe(true);
     });
@@ -176,7 +177,7 @@ describe('an owner that is still there', () => {
     const { log, lines } = createLog();
     const release = sink.holdReplies();
     const lost = dispatchNext({ ...deps, log, pageUsers: 20, leaseSeconds: 0.3 }, UNSTOPPED);
-    await vi.waitFor(() => expect(sink.accepted).toHaveLength(20));
+    await eventually(() => expect(sink.accepted).toHaveLength(20));
     await expireLeases(db);
     const taken = await claimPage();
 
@@ -194,7 +195,7 @@ describe('an owner that is still there', () => {
     const id = await accept(db);
     sink.answer(() => ({ refuse: { status: 400, code: 'Throttling' } }));
     const lost = dispatchNext({ ...deps, leaseSeconds: 0.3 }, UNSTOPPED);
-    await vi.waitFor(() => expect(sink.calls.length).toBeGreaterThanOrEqual(3));
+    await eventually(() => expect(sink.calls.length).toBeGreaterThanOrEqual(3));
     await expireLeases(db);
     await claimPage();
 
@@ -210,7 +211,7 @@ describe('an owner that is still there', () => {
     sink.answer(() => ({ connection: 'hang' }));
     const leaving = new AbortController();
     const step = dispatchNext({ ...deps, db: alone }, leaving.signal);
-    await vi.waitFor(() => expect(sink.calls).toHaveLength(1));
+    await eventually(() => expect(sink.calls).toHaveLength(1));
 
     expect(await alone.$queryRaw`select 1 as answer`).toEqual([{ answer: 1 }]);
     leaving.abort();
@@ -249,12 +250,12 @@ describe('a settlement', () => {
     const id = await accept(db);
     const release = sink.holdReplies();
     const step = dispatchNext({ ...deps, db: connect(1) }, UNSTOPPED);
-    await vi.waitFor(() => expect(sink.accepted).toHaveLength(3));
+    await eventually(() => expect(sink.accepted).toHaveLength(3));
 
     await db.$transaction(async (rival) => {
       await rival.$executeRaw`select 1 from notifications where id = ${id}::uuid for update`;
       release();
-      await vi.waitFor(async () => {
+      await eventually(async () => {
         const killed = await db.$queryRaw<unknown[]>`
           select pg_terminate_backend(pid) from pg_stat_activity
           where datname = current_database() and wait_event_type = 'Lock'`;
@@ -290,7 +291,7 @@ describe('a stop', () => {
     const id = await accept(db);
     const release = sink.holdReplies();
     const dispatcher = runDispatcher(deps, 2);
-    await vi.waitFor(() => expect(sink.accepted).toHaveLength(2 * PAGE_USERS));
+    await eventually(() => expect(sink.accepted).toHaveLength(2 * PAGE_USERS));
 
     const stopped = dispatcher.stop(GRACE_MS);
     release();
@@ -305,7 +306,7 @@ describe('a stop', () => {
     const id = await accept(db);
     sink.answer(() => ({ connection: 'hang' }));
     const dispatcher = runDispatcher({ ...deps, db: connect(1) }, 1);
-    await vi.waitFor(() => expect(sink.calls).toHaveLength(1));
+    await eventually(() => expect(sink.calls).toHaveLength(1));
 
     await dispatcher.stop(0);
 
@@ -358,7 +359,7 @@ describe('a stop', () => {
     process.on('warning', warned);
     const release = sink.holdReplies();
     const dispatcher = runDispatcher({ ...deps, pageUsers: 1 }, 20);
-    await vi.waitFor(() => expect(sink.calls).toHaveLength(8));
+    await eventually(() => expect(sink.calls).toHaveLength(8));
 
     release();
     await dispatcher.stop(GRACE_MS);
@@ -375,7 +376,7 @@ describe('a dispatcher', () => {
     await db.$executeRaw`alter table pages rename to pages_away`;
     const { log, lines } = createLog();
     const dispatcher = runDispatcher({ ...deps, log }, 2);
-    await vi.waitFor(() => expect(lines.filter(({ level }) => level === 50)).toHaveLength(2));
+    await eventually(() => expect(lines.filter(({ level }) => level === 50)).toHaveLength(2));
 
     await db.$executeRaw`alter table pages_away rename to pages`;
     dispatcher.wake();
@@ -390,7 +391,7 @@ describe('a dispatcher', () => {
     const { log, lines } = createLog();
     const away = createDatabase({ url: 'postgresql://nobody@127.0.0.1:1/nowhere', poolMax: 1 });
     const dispatcher = runDispatcher({ ...deps, db: away, log }, 1);
-    await vi.waitFor(() => expect(lines).toContainEqual(expect.objectContaining({ level: 50 })));
+    await eventually(() => expect(lines).toContainEqual(expect.objectContaining({ level: 50 })));
 
     await dispatcher.stop(GRACE_MS);
     await away.$disconnect();

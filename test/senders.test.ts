@@ -154,7 +154,8 @@ describe('the demo senders', () => {
 
     await stop();
 
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    // A receive under way would wait for 5 s.
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
   });
 
   it('say once that a queue is out of reach, and go on when it is back', async () => {
@@ -175,8 +176,8 @@ describe('the demo senders', () => {
     await provisionTopology({ ...clients, name: topology.topicArn.split(':').at(-1) ?? '' });
     await publish(topology, [{ email: 'ada@example.com' }], 'back again', { sns: clients.sns });
 
-    await expect.poll(() => lines, WITHIN).toContain('email → ada@example.com: back again');
-    expect(lines).toContain('email → the queue can be reached again');
+    const wanted = ['email → ada@example.com: back again', 'email → the queue can be reached again'];
+    await expect.poll(() => lines, WITHIN).toEqual(expect.arrayContaining(wanted));
     expect(outOfReach()).toHaveLength(2);
     expect(new Set(outOfReach())).toEqual(new Set(['email', 'sms']));
   });

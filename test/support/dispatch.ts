@@ -106,3 +106,6 @@ export async function readCounts(db: Database, id: string): Promise<Notification
 }
 
 const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+
+/** Repeats a check until it passes: what it waits for takes milliseconds, but the machine may be busy. */
+export const eventually = (check: () => unknown): Promise<unknown> => vi.waitFor(check, { timeout: 15_000 });
