@@ -1,6 +1,6 @@
 /**
  * Migrations without Prisma's command, which downloads a native engine on first use: the same engine as WebAssembly comes
- * with npm. The folder and the table `_prisma_migrations` stay Prisma's own, so `prisma migrate deploy` works on them too.
+ * with npm. The folder and the table `_prisma_migrations` stay Prisma's own, so `prisma migrate deploy --config prisma/prisma.config.ts` works on them too.
  *
  *   node dist/prisma/migrate.js             applies what is missing to DATABASE_URL
  *   node dist/prisma/migrate.js new <name>  writes the migration from the latest one to schema.prisma
@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { MigrationList, SchemasContainer } from '@prisma/schema-engine-wasm/schema_engine_bg';
 import { Client } from 'pg';
+import { configSchema, parseConfig } from '../src/config.ts';
 import { startPostgres } from '../src/local/postgres.ts';
 import { withSchemaEngine } from './schema-engine.ts';
 
@@ -127,17 +128,16 @@ function findPrismaFolder(): string {
 
 async function runCommand([command, ...name]: string[]): Promise<string> {
   if (existsSync('.env')) process.loadEnvFile();
-  const databaseUrl = process.env['DATABASE_URL'];
 
   if (command === 'new') {
     if (name.length === 0) throw new Error('Name the migration: npm run migrate:new -- add_push_channel');
-    const folder = await withServer(databaseUrl, (url) => createMigration(url, name.join('_')));
+    const folder = await withServer(process.env['DATABASE_URL'], (url) => createMigration(url, name.join('_')));
     return folder === null ? 'Nothing to change: the migrations already lead to schema.prisma.' : `Wrote ${folder}`;
   }
 
   if (command !== undefined) throw new Error(`Unknown command ${command}. There is none (apply) and new <name>.`);
-  if (!databaseUrl) throw new Error('DATABASE_URL is missing: postgresql://user:password@host:5432/database');
-  const applied = await applyMigrations(databaseUrl);
+  const { DATABASE_URL } = parseConfig(configSchema.pick({ DATABASE_URL: true }), process.env);
+  const applied = await applyMigrations(DATABASE_URL);
   return applied.length === 0 ? 'Nothing to apply.' : applied.map((migration) => `Applied ${migration}`).join('\n');
 }
 

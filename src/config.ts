@@ -11,6 +11,9 @@ const whole = (min: number, max: number, preset: number) =>
 
 const text = z.string().min(1);
 
+const oneOf = <const Values extends [string, ...string[]]>(...values: Values) =>
+  z.enum(values, `must be one of ${values.join(', ')}`);
+
 /** The environment of the service: every variable with its bounds and its default. */
 export const configSchema = z.object({
   DATABASE_URL: z
@@ -24,8 +27,8 @@ export const configSchema = z.object({
     .regex(/^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]{1,256}$/, 'must be the ARN of a standard SNS topic'),
   HOST: text.default('127.0.0.1'),
   PORT: whole(0, 65_535, 8000),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  ROLE: z.enum(['all', 'api', 'dispatcher']).default('all'),
+  LOG_LEVEL: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent').default('info'),
+  ROLE: oneOf('all', 'api', 'dispatcher').default('all'),
   DATABASE_POOL_MAX: whole(2, 1000, 10),
   PAGE_USERS: whole(1, 5000, 500),
   LEASE_SECONDS: whole(2, 300, 10),
@@ -39,8 +42,8 @@ export const localConfigSchema = z.object({
   LOCAL_DIR: text.default('.local'),
   LOCAL_POSTGRES_PORT: whole(0, 65_535, 54_320),
   LOCAL_AWS_PORT: whole(0, 65_535, 4566),
-  LOCAL_DEMO_USERS: whole(0, 10_000_000, 100),
-  LOCAL_SENDERS: z.enum(['on', 'off']).default('on'),
+  LOCAL_DEMO_USERS: whole(0, 1_000_000, 100),
+  LOCAL_SENDERS: oneOf('on', 'off').default('on'),
 });
 
 export type Config = z.infer<typeof configSchema>;

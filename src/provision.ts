@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { createClients } from './topology/clients.ts';
+import { createClients, findAwsProblems } from './topology/clients.ts';
 import { checkTopology, provisionTopology } from './topology/provision.ts';
 import type { Step } from './topology/reconcile.ts';
 
@@ -39,6 +39,8 @@ function parseCheck(args: string[]): boolean | null {
 }
 
 async function run(check: boolean, kmsKeyId: string | undefined): Promise<number> {
+  const problems = await findAwsProblems();
+  if (problems.length > 0) throw new Error(problems.join('; '));
   const request = { ...createClients(), kmsKeyId };
   if (!check) {
     const { topicArn, steps } = await provisionTopology(request);

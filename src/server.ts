@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { ConfigError, configSchema, parseConfig } from './config.ts';
 import { createLogger } from './log.ts';
-import { findAwsProblems, start } from './start.ts';
+import { start } from './start.ts';
 import { stopGracefully } from './stop.ts';
+import { findAwsProblems } from './topology/clients.ts';
 
 /** Whoever runs processes kills them after 10 s at the earliest (Docker's default; ECS and Kubernetes take 30 s). */
 const STOP_TIMEOUT_MS = 9_500;

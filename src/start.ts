@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GetTopicAttributesCommand, SNSClient } from '@aws-sdk/client-sns';
@@ -6,7 +7,7 @@ import { buildApp } from './app.ts';
 import { type Config, ConfigError } from './config.ts';
 import { createDatabase } from './database.ts';
 import { createLogger } from './log.ts';
-import { runDispatcher } from './notifications/dispatcher.ts';
+import { type Dispatcher, runDispatcher } from './notifications/dispatcher.ts';
 import { createPublisher } from './notifications/publisher.ts';
 
 export type Service = {
@@ -37,7 +38,9 @@ export async function start(config: Config, log: Logger = createLogger(config)):
   const db = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX });
   let draining = false;
   const stopping = new AbortController();
-  const dispatcher = config.ROLE === 'api' ? null : startDispatcher(config, { db, sns, log });
+  // Every caller who waits for a dispatch listens, far more than the ten from which Node suspects a leak.
+  setMaxListeners(0, stopping.signal);
+  let dispatcher: Dispatcher | null = null;
   const app = await buildApp({
     ...{ db, log, stopping: stopping.signal, api: config.ROLE !== 'dispatcher' },
     onAccept: () => dispatcher?.wake(),
@@ -70,6 +73,8 @@ export async function start(config: Config, log: Logger = createLogger(config)):
     await stop();
     throw explainListen(error as NodeJS.ErrnoException, config);
   }
+  // Not before it is certain that this process stays: one that cannot listen must not have claimed a page.
+  if (config.ROLE !== 'api') dispatcher = startDispatcher(config, { db, sns, log });
   const { port } = app.server.address() as AddressInfo;
   return { url: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}`, stop };
 }
@@ -102,17 +107,6 @@ function createSnsClient(concurrency: number): SNSClient {
       httpAgent: { maxSockets: concurrency + 1 },
     },
   });
-}
-
-/** What the AWS SDK misses to make a call: a region, credentials. Its own variables and files are where it looks. */
-export async function findAwsProblems(): Promise<string[]> {
-  const { config } = new SNSClient({});
-  const problems: string[] = [];
-  await config.region().catch(() => problems.push('AWS_REGION is required'));
-  await config
-    .credentials()
-    .catch(() => problems.push("AWS credentials are required: none of the SDK's sources has any"));
-  return problems;
 }
 
 function startDispatcher(config: Config, deps: { db: ReturnType<typeof createDatabase>; sns: SNSClient; log: Logger }) {

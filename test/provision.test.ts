@@ -82,7 +82,7 @@ describe('npm run provision', () => {
 
   it.each([
     { trouble: 'AWS cannot be reached', variables: { AWS_ENDPOINT_URL: 'http://127.0.0.1:1' }, says: /ECONNREFUSED/ },
-    { trouble: 'there is no region', variables: { AWS_REGION: undefined }, says: /region/i },
+    { trouble: 'there is no region', variables: { AWS_REGION: undefined }, says: /AWS_REGION is required/ },
     {
       trouble: 'there are no credentials',
       variables: { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined },

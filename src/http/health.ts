@@ -38,6 +38,7 @@ const liveRoute = {
   operationId: 'getLiveness',
   tags: ['Operations'],
   summary: 'Does the process answer?',
+  description: 'Asks nothing of anyone else. A process that does not answer should be restarted.',
   response: { 200: liveSchema.describe('It does.') },
 };
 

@@ -69,7 +69,9 @@ async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, bel
     const worked = await dispatchNext(deps, abandoned, bell.ring);
     return worked ? 0 : POLL_INTERVAL_MS * concurrency * (0.5 + Math.random());
   } catch (error) {
-    deps.log.error({ err: error }, 'dispatch failed; it will be tried again');
+    // A database that is away is said again by every loop every second: without a stack each time.
+    const cause = isDatabaseUnavailable(error) ? { reason: (error as Error).message } : { err: error };
+    deps.log.error(cause, 'dispatch failed; it will be tried again');
     return ERROR_PAUSE_MS;
   }
 }

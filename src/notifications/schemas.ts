@@ -80,7 +80,9 @@ export const notificationSchema = z
     id: z.uuid().describe('In the order of acceptance (UUID version 7).'),
     status: z
       .enum(NotificationStatus)
-      .describe('`scheduled` → `queued` → `dispatching` → `completed`; or `canceled`, `expired` on the way.'),
+      .describe(
+        '`scheduled` → `queued` → `dispatching` → `completed`; or `canceled`, `expired` on the way. `paused` is reserved.',
+      ),
     subject: z.string().nullable().describe('null when it has none.'),
     payload: z.string().describe('The text.'),
     audience: z.object({

@@ -71,6 +71,7 @@ const createRoute = {
 
 const getRoute = {
   ...{ tags, operationId: 'getPreference', summary: 'Read preferences' },
+  description: 'Of one user. Who has none is told nothing.',
   params: preferenceParams,
   response: { 200: preferenceSchema.describe('The preferences.'), ...problems('preference_not_found') },
 };

@@ -19,3 +19,14 @@ export function createClients(): { sns: SNSClient; sqs: SQSClient } {
     sqs: new SQSClient({ requestHandler, useQueueUrlAsEndpoint: false }),
   };
 }
+
+/** What the AWS SDK misses to make a call: a region, credentials. Its own variables and files are where it looks. */
+export async function findAwsProblems(): Promise<string[]> {
+  const { config } = new SNSClient({});
+  const problems: string[] = [];
+  await config.region().catch(() => problems.push('AWS_REGION is required'));
+  await config
+    .credentials()
+    .catch(() => problems.push("AWS credentials are required: none of the SDK's sources has any"));
+  return problems;
+}

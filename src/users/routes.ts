@@ -41,6 +41,7 @@ const listRoute = {
 
 const getRoute = {
   ...{ tags, operationId: 'getUser', summary: 'Read a user' },
+  description: 'As last stored from the external provider.',
   params: userParams,
   response: { 200: userSchema.describe('The user.'), ...problems('user_not_found') },
 };

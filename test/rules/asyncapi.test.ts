@@ -5,6 +5,7 @@ import addFormats from 'ajv-formats';
 import { describe, expect, it } from 'vitest';
 import { describeMessages } from '../../docs/asyncapi.ts';
 import { CHANNEL_NAMES } from '../../src/channels.ts';
+import { messageSchema } from '../../src/notifications/message.ts';
 
 type Pointer = { $ref: string };
 type Channel = { address: string; messages: Record<string, Pointer> };
@@ -40,6 +41,18 @@ function readMessage(): Message {
   if (message === undefined || others.length > 0) throw new Error('The document has one message');
   return message;
 }
+
+describe('the examples in the texts', () => {
+  it.each(['README.md', 'docs/messages.md'])('of %s are messages', async (path) => {
+    const text = await readFile(path, 'utf8');
+    const examples = [...text.matchAll(/^```json\n(.*?)^```/gms)].filter(([, json = '']) =>
+      json.includes('specversion'),
+    );
+
+    expect(examples).toHaveLength(1);
+    for (const [, json = ''] of examples) expect(messageSchema.parse(JSON.parse(json))).toEqual(JSON.parse(json));
+  });
+});
 
 describe('docs/asyncapi.json', () => {
   it('is what the code publishes', async () => {

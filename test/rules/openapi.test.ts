@@ -10,6 +10,7 @@ type Response = { description: string; headers?: Record<string, object>; content
 type Operation = {
   operationId: string;
   summary: string;
+  description: string;
   tags: string[];
   parameters?: Parameter[];
   requestBody?: { content: Record<string, { schema: { $ref?: string } }> };
@@ -81,12 +82,12 @@ describe('docs/openapi.json', () => {
 });
 
 describe('every operation', () => {
-  it('has a summary, one tag, and an id of its own', () => {
+  it('has a summary, a description, one tag, and an id of its own', () => {
     const ids = operations.map(([, { operationId }]) => operationId);
 
-    expect(findOperations(({ summary, tags, operationId }) => !summary || tags.length !== 1 || !operationId)).toEqual(
-      [],
-    );
+    expect(
+      findOperations((call) => !call.summary || !call.description || call.tags.length !== 1 || !call.operationId),
+    ).toEqual([]);
     expect(new Set(ids).size).toBe(ids.length);
   });
 
