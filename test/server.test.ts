@@ -159,6 +159,8 @@ describe('the process', () => {
     const { env } = await prepare();
     const server = await startServer(env);
     await call(server, 'GET', '/users');
+    // The caller has the reply a moment before it is logged.
+    await server.print(/"msg":"request"/);
     await stop(server, 'SIGINT');
 
     const logs = server.output.stdout
