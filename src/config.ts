@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 
 /** A whole number between two bounds, from text. */
@@ -11,8 +12,43 @@ const whole = (min: number, max: number, preset: number) =>
 
 const text = z.string().min(1);
 
+/** Plain HTTP only where nobody is in between. */
+function isSecureUrl(value: string): boolean {
+  if (!URL.canParse(value)) return false;
+  const { protocol, hostname } = new URL(value);
+  return protocol === 'https:' || (protocol === 'http:' && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname));
+}
+
+function isNetwork(value: string): boolean {
+  const [address = '', prefix, ...more] = value.split('/');
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return (
+    more.length === 0 && bits > 0 && (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits))
+  );
+}
+
+function isOrigin(value: string): boolean {
+  return URL.canParse(value) && /^https?:/.test(value) && new URL(value).origin === value;
+}
+
 const oneOf = <const Values extends [string, ...string[]]>(...values: Values) =>
   z.enum(values, `must be one of ${values.join(', ')}`);
+
+/** What may be left out; absent it is undefined. */
+const optionalWhole = (min: number, max: number) => whole(min, max, min).unwrap().optional();
+
+/** Comma-separated values, none by default. */
+const list = (isValid: (value: string) => boolean, message: string) =>
+  z
+    .string()
+    .default('')
+    .transform((value) =>
+      value
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== ''),
+    )
+    .refine((values) => values.every(isValid), message);
 
 /** The environment of the service: every variable with its bounds and its default. */
 export const configSchema = z.object({
@@ -29,6 +65,16 @@ export const configSchema = z.object({
   PORT: whole(0, 65_535, 8000),
   LOG_LEVEL: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent').default('info'),
   ROLE: oneOf('all', 'api', 'dispatcher').default('all'),
+  AUTH: oneOf('on', 'off').default('on'),
+  JWT_ISSUER: text.optional(),
+  JWT_AUDIENCE: text.optional(),
+  JWKS_URL: z.string().refine(isSecureUrl, 'must be an https URL (http only on this machine)').optional(),
+  RATE_LIMIT_PER_ADDRESS: whole(0, 10_000_000, 30_000),
+  RATE_LIMIT_PER_PRINCIPAL: whole(0, 10_000_000, 30_000),
+  BROADCAST_MAX_PER_HOUR: whole(0, 1_000_000, 20),
+  DAILY_RECIPIENTS: optionalWhole(0, 2_147_483_647),
+  TRUST_PROXY: list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, separated by commas'),
+  CORS_ORIGINS: list(isOrigin, 'must be origins like https://app.example.com, separated by commas'),
   DATABASE_POOL_MAX: whole(2, 1000, 10),
   PAGE_USERS: whole(1, 5000, 500),
   LEASE_SECONDS: whole(2, 300, 10),
@@ -69,7 +115,17 @@ export function parseConfig<Schema extends z.ZodObject>(
 ): z.output<Schema> {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const result = schema.safeParse(given);
-  if (result.success && more.length === 0) return result.data;
   const wrong = result.error?.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`) ?? [];
-  throw new ConfigError([...wrong, ...more]);
+  const problems = [...wrong, ...findHalves(schema, given), ...more];
+  if (result.success && problems.length === 0) return result.data;
+  throw new ConfigError(problems);
+}
+
+/** Variables that make sense together only, those of them that are missing. */
+function findHalves(schema: z.ZodObject, given: Record<string, string | undefined>): string[] {
+  const together = ['JWT_ISSUER', 'JWT_AUDIENCE', 'JWKS_URL'].filter((name) => name in schema.shape);
+  const missing = together.filter((name) => given[name] === undefined);
+  return missing.length === together.length
+    ? []
+    : missing.map((name) => `${name} is required where the others for JWTs are set`);
 }

@@ -5,6 +5,7 @@ import { messageSchema } from '../src/notifications/message.ts';
 import { cutPage } from '../src/notifications/pages.ts';
 import { cancelNotification, getNotification, listSentMessages } from '../src/notifications/service.ts';
 import {
+  ACTOR,
   accept,
   addUsers,
   CALLER,
@@ -68,7 +69,7 @@ describe('a dispatched notification', () => {
 
     await dispatchAll({ ...deps, recipientsPerMessage: 2 });
 
-    const sent = await listSentMessages(db, id, { limit: 100, cursor: 0 });
+    const sent = await listSentMessages(db, id, null, { limit: 100, cursor: 0 });
     const given = sink.accepted.flatMap(({ body, messageId }) =>
       messageSchema.parse(JSON.parse(body)).data.recipients.map(({ user_id }) => ({ user_id, message_id: messageId })),
     );
@@ -104,7 +105,7 @@ describe('several dispatchers', () => {
 
     expect(ascending(told())).toEqual(everyone);
     expect(ended).toMatchObject({ status: 'completed', counts: { targeted: 600, published: 600, pending: 0 } });
-    expect(await getNotification(db, id)).toEqual(ended);
+    expect(await getNotification(db, id, null)).toEqual(ended);
   });
 
   it('share many notifications at once', async () => {
@@ -117,9 +118,9 @@ describe('several dispatchers', () => {
 
     for (const [index, user_ids] of audiences.entries()) {
       const id = ids[index] ?? '';
-      const sent = await listSentMessages(db, id, { limit: 100, cursor: 0 });
+      const sent = await listSentMessages(db, id, null, { limit: 100, cursor: 0 });
       expect(sent.map(idOf)).toEqual(user_ids);
-      expect(await getNotification(db, id)).toMatchObject({ status: 'completed' });
+      expect(await getNotification(db, id, null)).toMatchObject({ status: 'completed' });
       expect(await readCounts(db, id)).toMatchObject({
         targeted: user_ids.length,
         published: user_ids.length,
@@ -149,7 +150,7 @@ describe('the audience', () => {
       await dispatchAll(deps);
 
       for (const id of ids) {
-        expect(await getNotification(db, id)).toMatchObject({
+        expect(await getNotification(db, id, null)).toMatchObject({
           ...{ status: 'completed', progress: 1, audience: { count: size } },
           counts: { targeted: size, published: size, pending: 0, messages: size },
         });
@@ -250,11 +251,11 @@ describe('a scheduled notification', () => {
     vi.useFakeTimers({ toFake: ['Date'], now: new Date('2099-01-01') });
 
     expect(await dispatchNext(deps, UNSTOPPED)).toBe(false);
-    expect(await getNotification(db, id)).toMatchObject({ status: 'scheduled', started_at: null });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'scheduled', started_at: null });
 
     await db.$executeRaw`update notifications set waiting_since = now(), send_at = now() where id = ${id}::uuid`;
     expect(await dispatchNext(deps, UNSTOPPED)).toBe(true);
-    expect(await getNotification(db, id)).toMatchObject({ status: 'completed', counts: { published: 1 } });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'completed', counts: { published: 1 } });
   });
 });
 
@@ -264,7 +265,7 @@ describe('a canceled notification', () => {
     const id = await accept(db);
     const { finish } = await dispatchHeld();
 
-    const canceled = await cancelNotification(db, id);
+    const canceled = await cancelNotification(db, id, null, ACTOR);
     expect(canceled).toMatchObject({
       status: 'canceled',
       counts: { published: 0, pending: 3, suppressed: { canceled: 7 } },
@@ -273,7 +274,7 @@ describe('a canceled notification', () => {
     await finish();
 
     expect(await dispatchNext(deps, UNSTOPPED)).toBe(false);
-    expect(await getNotification(db, id)).toMatchObject({ status: 'canceled', progress: 1 });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'canceled', progress: 1 });
     expect(await readCounts(db, id)).toMatchObject({
       targeted: 10,
       published: 3,
@@ -287,12 +288,12 @@ describe('a canceled notification', () => {
     await addUsers(db, range(1, 5));
     const id = await accept(db, { user_ids: [1, 2, 77] });
     await cutPage(db, deps);
-    await cancelNotification(db, id);
+    await cancelNotification(db, id, null, ACTOR);
     await expireLeases(db);
 
     await dispatchAll(deps);
 
-    expect(await getNotification(db, id)).toMatchObject({ status: 'canceled', progress: 1 });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'canceled', progress: 1 });
     expect(await readCounts(db, id)).toMatchObject({
       targeted: 3,
       published: 0,
@@ -308,7 +309,7 @@ describe('a canceled notification', () => {
     const { finish } = await dispatchHeld();
     await addUsers(db, [90, 91]);
 
-    await cancelNotification(db, id);
+    await cancelNotification(db, id, null, ACTOR);
     await finish();
 
     expect(await readCounts(db, id)).toMatchObject({
@@ -325,7 +326,7 @@ describe('a canceled notification', () => {
 
     const canceled = await db.$transaction(async (rival) => {
       await cutPage(rival as Database, deps);
-      const waiting = cancelNotification(db, id);
+      const waiting = cancelNotification(db, id, null, ACTOR);
       await eventually(async () => {
         const locks = await db.$queryRaw<unknown[]>`select 1 from pg_locks where not granted`;
         expect(locks).not.toHaveLength(0);
@@ -350,7 +351,7 @@ describe('a notification that expires', () => {
 
     await dispatchAll(deps);
 
-    expect(await getNotification(db, id)).toMatchObject({ status: 'expired', progress: 1 });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'expired', progress: 1 });
     expect(await readCounts(db, id)).toMatchObject({
       targeted: 10,
       published: 3,
@@ -369,7 +370,7 @@ describe('a notification that expires', () => {
 
     await dispatchAll(deps);
 
-    expect(await getNotification(db, id)).toMatchObject({ status: 'expired', progress: 1 });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'expired', progress: 1 });
     expect(await readCounts(db, id)).toMatchObject({
       targeted: 5,
       published: 0,
@@ -386,7 +387,7 @@ describe('a notification that expires', () => {
 
     await dispatchAll(deps);
 
-    expect(await getNotification(db, id)).toMatchObject({ status: 'expired', started_at: null });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'expired', started_at: null });
     expect(await readCounts(db, id)).toMatchObject({ targeted: 3, pending: 0, suppressed: { expired: 3 } });
   });
 
@@ -402,6 +403,6 @@ describe('a notification that expires', () => {
 
     expect(told()).toEqual([2]);
     await dispatchAll(deps);
-    expect(await getNotification(db, id)).toMatchObject({ status: 'expired' });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'expired' });
   });
 });

@@ -213,7 +213,7 @@ describe('a dispatch', () => {
 
     await dispatchAll(createDeps({ db, sns: sink.connect() }, { pageUsers: 20 }));
 
-    expect(await getNotification(db, id)).toMatchObject({ status: 'completed' });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'completed' });
     expect(await readCounts(db, id)).toMatchObject({
       targeted: 25,
       published: 23,

@@ -93,7 +93,7 @@ async function drainQueues(): Promise<Record<Channel, ReceivedMessage[]>> {
 async function listAllSent(id: string): Promise<SentMessage[]> {
   const sent: SentMessage[] = [];
   for (let cursor = 0, limit = 700; ; cursor = sent.at(-1)?.user_id ?? 0) {
-    const page = await listSentMessages(db, id, { limit, cursor });
+    const page = await listSentMessages(db, id, null, { limit, cursor });
     sent.push(...page);
     if (page.length < limit) return sent;
   }
@@ -182,7 +182,7 @@ describe.each(CASES)('$audience, $recipientsPerMessage per message, $channels', 
   });
 
   it('counts every user of the audience under what became of them', async () => {
-    const { status, progress, audience, counts } = await getNotification(db, id);
+    const { status, progress, audience, counts } = await getNotification(db, id, null);
 
     const suppressed = SUPPRESSION_REASONS.map((name) => [name, count(expected, ({ reason }) => reason === name)]);
     const byChannel = CHANNEL_NAMES.map((name) => [name, count(told, ({ user }) => user[name] !== undefined)]);

@@ -79,10 +79,10 @@ describe('a page whose owner died', () => {
     await dispatchAll(deps);
 
     expect(eventIds()).toEqual([...first, ...first, `${id}/4`, `${id}/5`]);
-    expect(await getNotification(db, id)).toMatchObject({ status: 'completed' });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'completed' });
     expect(await readCounts(db, id)).toMatchObject({ targeted: 5, published: 5, messages: 5, pending: 0 });
     const last = sink.accepted.slice(first.length).map(({ messageId }) => messageId);
-    expect((await listSentMessages(db, id, { limit: 10, cursor: 0 })).map(({ message_id }) => message_id)).toEqual(
+    expect((await listSentMessages(db, id, null, { limit: 10, cursor: 0 })).map(({ message_id }) => message_id)).toEqual(
       last,
     );
   });
@@ -102,11 +102,11 @@ describe('a page whose owner died', () => {
 
     expect(await renewLease(db, taken, 60)).toBe(true);
     expect(await settlePage(db, taken, await publishUnsettled(taken))).toBe(true);
-    const settled = [await getNotification(db, id), await readPages(id)];
+    const settled = [await getNotification(db, id, null), await readPages(id)];
     expect(await settlePage(db, old, result)).toBe(false);
     expect(await settlePage(db, taken, result)).toBe(false);
     expect(await renewLease(db, taken, 60)).toBe(false);
-    expect([await getNotification(db, id), await readPages(id)]).toEqual(settled);
+    expect([await getNotification(db, id, null), await readPages(id)]).toEqual(settled);
   });
 
   it('is published by the preferences of the second attempt', async () => {
@@ -226,10 +226,10 @@ describe('a settlement', () => {
     const [first, second] = [await claimPage(), await claimPage()];
 
     await settlePage(db, second, await publishUnsettled(second));
-    expect(await getNotification(db, id)).toMatchObject({ status: 'dispatching', completed_at: null });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'dispatching', completed_at: null });
     await settlePage(db, first, await publishUnsettled(first));
 
-    expect(await getNotification(db, id)).toMatchObject({ status: 'completed', progress: 1 });
+    expect(await getNotification(db, id, null)).toMatchObject({ status: 'completed', progress: 1 });
     expect(await readCounts(db, id)).toMatchObject({ targeted: 5, published: 5, pending: 0 });
   });
 

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database.ts';
 import { type Bell, createBell } from './bell.ts';
 import { holdLease } from './lease.ts';
-import { endNotification } from './lifecycle.ts';
+import { expireRunning } from './lifecycle.ts';
 import { composeMessages } from './message.ts';
 import { type ClaimedPage, cutPage, type PageResult, reclaimPage, releasePage, settlePage } from './pages.ts';
 import type { Publisher } from './publisher.ts';
@@ -87,7 +87,7 @@ export async function dispatchNext(deps: DispatcherDeps, abandoned: AbortSignal,
   const page = (await reclaimPage(deps.db, deps.leaseSeconds)) ?? (await cutPage(deps.db, deps));
   if (page === null) return false;
   if ('kind' in page) {
-    if (page.kind === 'expired') await endNotification(deps.db, page.notification_id, 'expired');
+    if (page.kind === 'expired') await expireRunning(deps.db, page.notification_id);
     return true;
   }
   onClaim?.();

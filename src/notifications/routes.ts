@@ -1,12 +1,16 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { requireScope, type Scope } from '../auth/principal.ts';
 import type { Database } from '../database.ts';
+import { getActor, getPrincipal, requires } from '../http/auth.ts';
 import { LOCATION } from '../http/docs.ts';
 import { linkNext, pageOf } from '../http/lists.ts';
 import { BODY_PROBLEMS, problems } from '../http/problem.ts';
+import type { Owner } from './lifecycle.ts';
 import {
   createNotificationHeaders,
   createNotificationSchema,
+  type NotificationInput,
   notificationListQuery,
   notificationParams,
   notificationSchema,
@@ -32,8 +36,6 @@ export type NotificationDeps = {
 
 const tags = ['Notifications'];
 
-/** Until callers are told apart, all are one: `created_by`, the owner of idempotency keys and the message group. */
-const CALLER = 'anonymous';
 /** The longest that `Prefer: wait` is honoured; a client that asks for more gets this. */
 const WAIT_MAX_SECONDS = 30;
 
@@ -42,8 +44,9 @@ export function notificationRoutes(app: FastifyInstance, { db, onAccept, stoppin
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.post('/notifications', { schema: createRoute }, async (request, reply) => {
+    requireAudienceScope(request);
     const { notification, replayed } = await acceptNotification(db, request.body, {
-      caller: CALLER,
+      actor: getActor(request),
       idempotencyKey: request.headers['idempotency-key'],
       traceparent: findTraceparent(request),
     });
@@ -58,16 +61,34 @@ export function notificationRoutes(app: FastifyInstance, { db, onAccept, stoppin
     );
     return reply.code(dispatched ? 200 : 202).send(dispatched ?? notification);
   });
-  routes.get('/notifications', { schema: listRoute }, async ({ query, url }, reply) => {
-    const notifications = await listNotifications(db, query);
+  routes.get('/notifications', { schema: listRoute }, async (request, reply) => {
+    const { query, url } = request;
+    const notifications = await listNotifications(db, findOwner(request, 'notifications:read:all'), query);
     return reply.headers(linkNext(url, query.limit, notifications, notifications.at(-1)?.id)).send(notifications);
   });
-  routes.get('/notifications/:id', { schema: getRoute }, ({ params }) => getNotification(db, params.id));
-  routes.get('/notifications/:id/messages', { schema: messagesRoute }, async ({ params, query, url }, reply) => {
-    const messages = await listSentMessages(db, params.id, query);
+  routes.get('/notifications/:id', { schema: getRoute }, (request) =>
+    getNotification(db, request.params.id, findOwner(request, 'notifications:read:all')),
+  );
+  routes.get('/notifications/:id/messages', { schema: messagesRoute }, async (request, reply) => {
+    const { params, query, url } = request;
+    const messages = await listSentMessages(db, params.id, findOwner(request, 'notifications:read:all'), query);
     return reply.headers(linkNext(url, query.limit, messages, messages.at(-1)?.user_id)).send(messages);
   });
-  routes.post('/notifications/:id/cancel', { schema: cancelRoute }, ({ params }) => cancelNotification(db, params.id));
+  routes.post('/notifications/:id/cancel', { schema: cancelRoute }, (request) =>
+    cancelNotification(db, request.params.id, findOwner(request, 'notifications:control'), getActor(request)),
+  );
+}
+
+/** Whose notifications a caller reaches: their own, or with a scope everyone's. */
+function findOwner(request: FastifyRequest, everyones: Scope): Owner {
+  const { id, scopes } = getPrincipal(request);
+  return scopes.has(everyones) ? null : id;
+}
+
+/** Whom a notification is for decides which scope it needs. */
+function requireAudienceScope(request: FastifyRequest & { body: NotificationInput }): void {
+  const everyone = request.body.user_ids === undefined;
+  requireScope(getPrincipal(request), everyone ? 'notifications:broadcast' : 'notifications:send');
 }
 
 /** The request's trace (W3C Trace Context, version 00), when it has a well-formed one. */
@@ -118,9 +139,10 @@ const acceptHeaders = {
 };
 
 const createRoute = {
+  ...requires('notifications:send', 'notifications:broadcast'),
   ...{ tags, operationId: 'createNotification', summary: 'Send a notification' },
   description:
-    'Accepts a notification to the users named, or to **everyone**. It is durable before the answer; dispatch follows in the background, under `Location`.',
+    'Accepts a notification to the users named (scope `notifications:send`), or to **everyone** (scope `notifications:broadcast`). It is durable before the answer; dispatch follows in the background, under `Location`.',
   headers: createNotificationHeaders,
   body: createNotificationSchema,
   response: {
@@ -131,13 +153,15 @@ const createRoute = {
 };
 
 const listRoute = {
+  ...requires('notifications:read', 'notifications:read:all'),
   ...{ tags, operationId: 'listNotifications', summary: 'List notifications' },
-  description: 'Newest first.',
+  description: 'One’s own, or everyone’s with `notifications:read:all`; newest first.',
   querystring: notificationListQuery,
   response: { 200: pageOf(notificationSchema), ...problems() },
 };
 
 const getRoute = {
+  ...requires('notifications:read', 'notifications:read:all'),
   ...{ tags, operationId: 'getNotification', summary: 'Read a notification' },
   description: 'With its counts as they are now.',
   params: notificationParams,
@@ -145,6 +169,7 @@ const getRoute = {
 };
 
 const messagesRoute = {
+  ...requires('notifications:read', 'notifications:read:all'),
   ...{ tags, operationId: 'listSentMessages', summary: 'List whom a notification has told' },
   description: 'In the order of user ids, with the SNS message each user was told by.',
   params: notificationParams,
@@ -153,8 +178,10 @@ const messagesRoute = {
 };
 
 const cancelRoute = {
+  ...requires('notifications:send', 'notifications:broadcast', 'notifications:control'),
   ...{ tags, operationId: 'cancelNotification', summary: 'Cancel a notification' },
-  description: 'Takes effect within one page: whoever is not covered by a page yet is not told any more.',
+  description:
+    'Takes effect within one page: whoever is not covered by a page yet is not told any more. One’s own, or anyone’s with `notifications:control`.',
   params: notificationParams,
   response: {
     200: notificationSchema.describe('The notification.'),

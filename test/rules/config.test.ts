@@ -15,6 +15,9 @@ const BOUNDS = [
   ['DISPATCH_CONCURRENCY', 1, 64],
   ['PUBLISH_CONCURRENCY', 1, 256],
   ['RECIPIENTS_PER_MESSAGE', 1, 1000],
+  ['RATE_LIMIT_PER_ADDRESS', 0, 10_000_000],
+  ['RATE_LIMIT_PER_PRINCIPAL', 0, 10_000_000],
+  ['BROADCAST_MAX_PER_HOUR', 0, 1_000_000],
 ] as const;
 const LOCAL_BOUNDS = [
   ['LOCAL_POSTGRES_PORT', 0, 65_535],
@@ -43,7 +46,8 @@ describe('parseConfig', () => {
       ...REQUIRED,
       ...{ HOST: '127.0.0.1', PORT: 8000, LOG_LEVEL: 'info', ROLE: 'all', DATABASE_POOL_MAX: 10 },
       ...{ PAGE_USERS: 500, LEASE_SECONDS: 10, DISPATCH_CONCURRENCY: 4, PUBLISH_CONCURRENCY: 16 },
-      RECIPIENTS_PER_MESSAGE: 1,
+      ...{ RECIPIENTS_PER_MESSAGE: 1, AUTH: 'on', TRUST_PROXY: [], CORS_ORIGINS: [] },
+      ...{ RATE_LIMIT_PER_ADDRESS: 30_000, RATE_LIMIT_PER_PRINCIPAL: 30_000, BROADCAST_MAX_PER_HOUR: 20 },
     });
     expect(parseLocal({})).toEqual({
       ...{ LOCAL_DIR: '.local', LOCAL_POSTGRES_PORT: 54_320, LOCAL_AWS_PORT: 4566 },
@@ -118,11 +122,42 @@ describe('parseConfig', () => {
     ['SNS_TOPIC_ARN', 'notifications'],
     ['ROLE', 'ALL'],
     ['LOG_LEVEL', 'verbose'],
+    ['AUTH', 'no'],
+    ['JWKS_URL', 'http://issuer.example.com/keys'],
+    ['JWKS_URL', 'issuer'],
+    ['DAILY_RECIPIENTS', '-1'],
+    ['TRUST_PROXY', 'loopback'],
+    ['TRUST_PROXY', '10.0.0.0/33'],
+    ['TRUST_PROXY', '10.0.0.1/8/8'],
+    ['TRUST_PROXY', '10.1.0.0/'],
+    ['CORS_ORIGINS', '*'],
+    ['CORS_ORIGINS', 'https://app.example.com/'],
+    ['CORS_ORIGINS', 'pages.example.com'],
   ])('refuses %s=%s without repeating it, as it may hold a password', (name, value) => {
-    const problems = listProblems(() => parseService({ [name]: value }));
+    const others = name === 'JWKS_URL' ? { JWT_ISSUER: 'issuer', JWT_AUDIENCE: 'audience' } : {};
+    const problems = listProblems(() => parseService({ ...others, [name]: value }));
 
     expect(problems).toEqual([expect.stringMatching(new RegExp(`^${name} `))]);
     expect(problems.join()).not.toContain(value);
+  });
+
+  it('wants all variables for JWTs, or none', () => {
+    expect(listProblems(() => parseService({ JWT_AUDIENCE: 'notifications' }))).toEqual([
+      'JWT_ISSUER is required where the others for JWTs are set',
+      'JWKS_URL is required where the others for JWTs are set',
+    ]);
+    const all = { JWT_ISSUER: 'a', JWT_AUDIENCE: 'b', JWKS_URL: 'https://issuer.example.com/keys' };
+    expect(parseService(all)).toMatchObject(all);
+    expect(parseService({ ...all, JWKS_URL: 'http://127.0.0.1:9/keys' })).toMatchObject({ JWT_ISSUER: 'a' });
+  });
+
+  it('takes lists apart at their commas', () => {
+    expect(
+      parseService({ TRUST_PROXY: ' 10.0.0.0/8, ::1,fd00::/8 ', CORS_ORIGINS: 'https://a.example,http://b:81' }),
+    ).toMatchObject({
+      TRUST_PROXY: ['10.0.0.0/8', '::1', 'fd00::/8'],
+      CORS_ORIGINS: ['https://a.example', 'http://b:81'],
+    });
   });
 
   it.each(['arn:aws-cn:sns:cn-north-1:123456789012:a', 'arn:aws-us-gov:sns:us-gov-west-1:123456789012:A_b-9'])(

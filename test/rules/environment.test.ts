@@ -10,13 +10,13 @@ const SDK_VARIABLE = /^AWS_[A-Z_]+$/;
 
 type Variable = { name: string; value: string; commented: boolean; comment: string };
 
-/** Every variable of our schemas with its default as text, or null when it is required. */
+/** Every variable of our schemas with its default as text, '' when it may be left out, or null when it is required. */
 function listDefaults(): Map<string, string | null> {
   const fields: [string, ZodType][] = Object.entries({ ...configSchema.shape, ...localConfigSchema.shape });
   return new Map(
     fields.map(([name, schema]) => {
       const { success, data } = schema.safeParse(undefined);
-      return [name, success ? String(data) : null];
+      return [name, success ? String(data ?? '') : null];
     }),
   );
 }
@@ -71,7 +71,9 @@ describe('the tables of variables in README.md', () => {
     const rows = await readReadme();
     const shown = [...listDefaults()].map(([name]) => [name, rows.get(name)]);
 
-    expect(shown).toEqual([...listDefaults()].map(([name, preset]) => [name, preset ?? 'required']));
+    expect(shown).toEqual(
+      [...listDefaults()].map(([name, preset]) => [name, preset === '' ? 'none' : (preset ?? 'required')]),
+    );
   });
 
   it('have no variable that nobody reads', async () => {

@@ -9,7 +9,8 @@ import type { NotificationInput, NotificationResource } from '../../src/notifica
 import { acceptNotification, getNotification } from '../../src/notifications/service.ts';
 import { createTestDatabase } from './database.ts';
 
-export const CALLER = 'billing';
+export const CALLER = 'key:billing';
+export const ACTOR = { principal: CALLER, requestId: null };
 export const TOPIC_ARN = 'arn:aws:sns:us-east-1:000000000000:notifications';
 
 /** Never aborted: for a dispatch that nobody stops. */
@@ -49,7 +50,7 @@ export function createLog(): { log: Logger; lines: { level: number; msg: string 
 
 /** Accepts a notification; without `user_ids` to everyone. Returns its id. */
 export async function accept(db: Database, input: Partial<NotificationInput> = {}): Promise<string> {
-  const origin = { caller: CALLER, idempotencyKey: undefined, traceparent: undefined };
+  const origin = { actor: ACTOR, idempotencyKey: undefined, traceparent: undefined };
   const { notification } = await acceptNotification(db, { payload: 'Your statement is ready', ...input }, origin);
   return notification.id;
 }
@@ -87,7 +88,7 @@ export async function expireLeases(db: Database): Promise<void> {
 export async function untilEnded(db: Database, id: string): Promise<NotificationResource> {
   return vi.waitFor(
     async () => {
-      const notification = await getNotification(db, id);
+      const notification = await getNotification(db, id, null);
       expect(notification.progress).toBe(1);
       expect(notification.completed_at).not.toBeNull();
       return notification;
@@ -98,7 +99,7 @@ export async function untilEnded(db: Database, id: string): Promise<Notification
 
 /** Holds the accounting invariant, in whatever state a notification is, and returns its counts. */
 export async function readCounts(db: Database, id: string): Promise<NotificationResource['counts']> {
-  const { counts } = await getNotification(db, id);
+  const { counts } = await getNotification(db, id, null);
   const { targeted, published, suppressed, failed, pending } = counts;
   expect(targeted).toBe(published + sum(Object.values(suppressed)) + failed + pending);
   expect(Math.min(pending, published, failed, ...Object.values(suppressed))).toBeGreaterThanOrEqual(0);
