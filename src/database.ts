@@ -72,13 +72,3 @@ export function isDatabaseUnavailable(error: unknown): boolean {
     UNAVAILABLE_TEXTS.test(`${code} ${error.message} ${String(error.cause)}`)
   );
 }
-
-/** Whether Prisma refused a write because the unique key is taken (P2002). */
-export function isUniqueViolation(error: unknown): boolean {
-  return error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002';
-}
-
-/** Whether Prisma found no row to change or delete (P2025). */
-export function isRowMissing(error: unknown): boolean {
-  return error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2025';
-}

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Database } from '../database.ts';
+import { getActor, requires } from '../http/auth.ts';
 import { LOCATION } from '../http/docs.ts';
 import { linkNext, pageOf, userListQuery } from '../http/lists.ts';
 import { BODY_PROBLEMS, problems } from '../http/problem.ts';
@@ -32,27 +33,29 @@ export function preferenceRoutes(app: FastifyInstance, db: Database): void {
     const preferences = await listPreferences(db, query);
     return reply.headers(linkNext(url, query.limit, preferences, preferences.at(-1)?.user_id)).send(preferences);
   });
-  routes.post('/preferences', { schema: createRoute }, async ({ body }, reply) => {
-    const preference = await createPreference(db, body);
+  routes.post('/preferences', { schema: createRoute }, async (request, reply) => {
+    const preference = await createPreference(db, request.body, getActor(request));
     return reply.code(201).header('location', `/preferences/${preference.user_id}`).send(preference);
   });
   routes.get('/preferences/:user_id', { schema: getRoute }, ({ params }) => getPreference(db, params.user_id));
-  routes.put('/preferences/:user_id', { schema: putRoute }, async ({ params, body }, reply) => {
+  routes.put('/preferences/:user_id', { schema: putRoute }, async (request, reply) => {
+    const { params, body } = request;
     requireSameUser(params.user_id, body.user_id);
-    const { preference, created } = await putPreference(db, { ...body, user_id: params.user_id });
+    const { preference, created } = await putPreference(db, { ...body, user_id: params.user_id }, getActor(request));
     if (created) void reply.header('location', `/preferences/${preference.user_id}`);
     return reply.code(created ? 201 : 200).send(preference);
   });
-  routes.patch('/preferences/:user_id', { schema: patchRoute }, ({ params, body }) =>
-    patchPreference(db, params.user_id, body),
+  routes.patch('/preferences/:user_id', { schema: patchRoute }, (request) =>
+    patchPreference(db, { ...request.body, user_id: request.params.user_id }, getActor(request)),
   );
-  routes.delete('/preferences/:user_id', { schema: deleteRoute }, async ({ params }, reply) => {
-    await deletePreference(db, params.user_id);
+  routes.delete('/preferences/:user_id', { schema: deleteRoute }, async (request, reply) => {
+    await deletePreference(db, request.params.user_id, getActor(request));
     return reply.code(204).send(null);
   });
 }
 
 const listRoute = {
+  ...requires('preferences:read'),
   ...{ tags, operationId: 'listPreferences', summary: 'List preferences' },
   description: 'In the order of user ids.',
   querystring: userListQuery,
@@ -60,6 +63,7 @@ const listRoute = {
 };
 
 const createRoute = {
+  ...requires('preferences:write'),
   ...{ tags, operationId: 'createPreference', summary: 'Create preferences' },
   description: 'For a user who has none. The user need not be known yet.',
   body: createPreferenceSchema,
@@ -70,6 +74,7 @@ const createRoute = {
 };
 
 const getRoute = {
+  ...requires('preferences:read'),
   ...{ tags, operationId: 'getPreference', summary: 'Read preferences' },
   description: 'Of one user. Who has none is told nothing.',
   params: preferenceParams,
@@ -77,6 +82,7 @@ const getRoute = {
 };
 
 const putRoute = {
+  ...requires('preferences:write'),
   ...{ tags, operationId: 'putPreference', summary: 'Store preferences' },
   description: 'Creates or replaces. An absent channel is off.',
   params: preferenceParams,
@@ -89,6 +95,7 @@ const putRoute = {
 };
 
 const patchRoute = {
+  ...requires('preferences:write'),
   ...{ tags, operationId: 'patchPreference', summary: 'Change preferences' },
   description: 'An absent channel stays as it is.',
   params: preferenceParams,
@@ -100,6 +107,7 @@ const patchRoute = {
 };
 
 const deleteRoute = {
+  ...requires('preferences:write'),
   ...{ tags, operationId: 'deletePreference', summary: 'Delete preferences' },
   description: 'From then on the user is told nothing.',
   params: preferenceParams,

@@ -1,8 +1,10 @@
-import { type Database, isRowMissing, isUniqueViolation } from '../database.ts';
+import { type Actor, audited } from '../audit/record.ts';
+import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
-import type { Preference } from '../generated/client.ts';
+import { type Preference, Prisma } from '../generated/client.ts';
 
-type Change = Partial<Omit<Preference, 'user_id'>>;
+/** Whose preferences change; an absent channel stays as it is. */
+type PreferenceChange = Pick<Preference, 'user_id'> & Partial<Preference>;
 
 /** Preferences in the order of user ids, from behind `cursor`. */
 export function listPreferences(
@@ -19,43 +21,79 @@ export async function getPreference(db: Database, userId: number): Promise<Prefe
   return preference;
 }
 
-/** @throws ServiceError preference_exists */
-export async function createPreference(db: Database, preference: Preference): Promise<Preference> {
-  try {
-    return await db.preference.create({ data: preference });
-  } catch (error) {
-    throw isUniqueViolation(error) ? new ServiceError('preference_exists') : error;
-  }
+/**
+ * Creates preferences. A refused call leaves no audit entry. Of concurrent calls one inserts, and the others find it done.
+ *
+ * @throws ServiceError preference_exists
+ */
+export async function createPreference(db: Database, preference: Preference, actor: Actor): Promise<Preference> {
+  const { user_id, email_enabled, sms_enabled } = preference;
+  const [row] = await db.$queryRaw<Preference[]>`
+    with written as (
+      insert into preferences (user_id, email_enabled, sms_enabled) values (${user_id}, ${email_enabled}, ${sms_enabled})
+      on conflict (user_id) do nothing
+      returning user_id, email_enabled, sms_enabled
+    ), ${audited(actor, { action: 'preference.create', object: nameObject(user_id), outcome: 'created' })}
+    select * from written`;
+  if (row === undefined) throw new ServiceError('preference_exists');
+  return row;
 }
 
 /** Stores preferences, new or known. `created` says which. One statement, so that concurrent calls cannot collide. */
 export async function putPreference(
   db: Database,
   preference: Preference,
+  actor: Actor,
 ): Promise<{ preference: Preference; created: boolean }> {
   const { user_id, email_enabled, sms_enabled } = preference;
+  const outcome = Prisma.sql`case when created then 'created' else 'replaced' end`;
   const [row] = await db.$queryRaw<{ created: boolean }[]>`
-    insert into preferences (user_id, email_enabled, sms_enabled) values (${user_id}, ${email_enabled}, ${sms_enabled})
-    on conflict (user_id) do update set email_enabled = excluded.email_enabled, sms_enabled = excluded.sms_enabled
-    returning xmax = 0 as created`;
+    with written as (
+      insert into preferences (user_id, email_enabled, sms_enabled) values (${user_id}, ${email_enabled}, ${sms_enabled})
+      on conflict (user_id) do update set email_enabled = excluded.email_enabled, sms_enabled = excluded.sms_enabled
+      returning xmax = 0 as created
+    ), ${audited(actor, { action: 'preference.put', object: nameObject(user_id), outcome })}
+    select created from written`;
   return { preference, created: row?.created === true };
 }
 
 /**
- * Changes the channels named and leaves the others.
+ * Changes the channels named and leaves the others. A refused call leaves no audit entry; one that names no channel, or
+ * repeats what is stored, leaves one.
+ * Lock and plan: the row, by its primary key.
  *
  * @throws ServiceError preference_not_found
  */
-export async function patchPreference(db: Database, userId: number, change: Change): Promise<Preference> {
-  try {
-    return await db.preference.update({ where: { user_id: userId }, data: change });
-  } catch (error) {
-    throw isRowMissing(error) ? new ServiceError('preference_not_found') : error;
-  }
+export async function patchPreference(
+  db: Database,
+  { user_id, email_enabled, sms_enabled }: PreferenceChange,
+  actor: Actor,
+): Promise<Preference> {
+  const [row] = await db.$queryRaw<Preference[]>`
+    with written as (
+      update preferences set
+        email_enabled = coalesce(${email_enabled ?? null}::boolean, email_enabled),
+        sms_enabled = coalesce(${sms_enabled ?? null}::boolean, sms_enabled)
+      where user_id = ${user_id}
+      returning user_id, email_enabled, sms_enabled
+    ), ${audited(actor, { action: 'preference.patch', object: nameObject(user_id), outcome: 'changed' })}
+    select * from written`;
+  if (row === undefined) throw new ServiceError('preference_not_found');
+  return row;
 }
 
-/** @throws ServiceError preference_not_found */
-export async function deletePreference(db: Database, userId: number): Promise<void> {
-  const { count } = await db.preference.deleteMany({ where: { user_id: userId } });
-  if (count === 0) throw new ServiceError('preference_not_found');
+/**
+ * Deletes preferences. A refused call leaves no audit entry.
+ *
+ * @throws ServiceError preference_not_found
+ */
+export async function deletePreference(db: Database, userId: number, actor: Actor): Promise<void> {
+  const deleted = await db.$queryRaw<unknown[]>`
+    with written as (
+      delete from preferences where user_id = ${userId} returning user_id
+    ), ${audited(actor, { action: 'preference.delete', object: nameObject(userId), outcome: 'deleted' })}
+    select user_id from written`;
+  if (deleted.length === 0) throw new ServiceError('preference_not_found');
 }
+
+const nameObject = (userId: number) => `preferences/${userId}`;

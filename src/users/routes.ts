@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Database } from '../database.ts';
+import { getActor, requires } from '../http/auth.ts';
 import { LOCATION } from '../http/docs.ts';
 import { linkNext, pageOf, userListQuery } from '../http/lists.ts';
 import { BODY_PROBLEMS, problems } from '../http/problem.ts';
@@ -20,19 +21,21 @@ export function userRoutes(app: FastifyInstance, db: Database): void {
     return reply.headers(linkNext(url, query.limit, users, users.at(-1)?.user_id)).send(users);
   });
   routes.get('/users/:user_id', { schema: getRoute }, ({ params }) => getUser(db, params.user_id));
-  routes.put('/users/:user_id', { schema: putRoute }, async ({ params, body }, reply) => {
+  routes.put('/users/:user_id', { schema: putRoute }, async (request, reply) => {
+    const { params, body } = request;
     requireSameUser(params.user_id, body.user_id);
-    const { user, created } = await putUser(db, { ...body, user_id: params.user_id });
+    const { user, created } = await putUser(db, { ...body, user_id: params.user_id }, getActor(request));
     if (created) void reply.header('location', `/users/${user.user_id}`);
     return reply.code(created ? 201 : 200).send(user);
   });
-  routes.delete('/users/:user_id', { schema: deleteRoute }, async ({ params }, reply) => {
-    await eraseUser(db, params.user_id);
+  routes.delete('/users/:user_id', { schema: deleteRoute }, async (request, reply) => {
+    await eraseUser(db, request.params.user_id, getActor(request));
     return reply.code(204).send(null);
   });
 }
 
 const listRoute = {
+  ...requires('users:read'),
   ...{ tags, operationId: 'listUsers', summary: 'List users' },
   description: 'In the order of their ids.',
   querystring: userListQuery,
@@ -40,6 +43,7 @@ const listRoute = {
 };
 
 const getRoute = {
+  ...requires('users:read'),
   ...{ tags, operationId: 'getUser', summary: 'Read a user' },
   description: 'As last stored from the external provider.',
   params: userParams,
@@ -47,6 +51,7 @@ const getRoute = {
 };
 
 const putRoute = {
+  ...requires('users:write'),
   ...{ tags, operationId: 'putUser', summary: 'Store a user' },
   description: 'Creates or replaces. An absent address is none.',
   params: userParams,
@@ -59,6 +64,7 @@ const putRoute = {
 };
 
 const deleteRoute = {
+  ...requires('users:write'),
   ...{ tags, operationId: 'eraseUser', summary: 'Erase a user' },
   description: 'Erases the user and their preferences.',
   params: userParams,

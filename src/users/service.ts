@@ -1,6 +1,7 @@
+import { type Actor, audited } from '../audit/record.ts';
 import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
-import type { User } from '../generated/client.ts';
+import { Prisma, type User } from '../generated/client.ts';
 
 /** Users in the order of their ids, from behind `cursor`. */
 export function listUsers(db: Database, { limit, cursor }: { limit: number; cursor: number }): Promise<User[]> {
@@ -18,26 +19,33 @@ export async function getUser(db: Database, userId: number): Promise<User> {
 export async function putUser(
   db: Database,
   { user_id, email, phone }: User,
+  actor: Actor,
 ): Promise<{ user: User; created: boolean }> {
+  const outcome = Prisma.sql`case when created then 'created' else 'replaced' end`;
   const [row] = await db.$queryRaw<{ created: boolean }[]>`
-    insert into users (user_id, email, phone) values (${user_id}, ${email}, ${phone})
-    on conflict (user_id) do update set email = excluded.email, phone = excluded.phone
-    returning xmax = 0 as created`;
+    with written as (
+      insert into users (user_id, email, phone) values (${user_id}, ${email}, ${phone})
+      on conflict (user_id) do update set email = excluded.email, phone = excluded.phone
+      returning xmax = 0 as created
+    ), ${audited(actor, { action: 'user.put', object: nameObject(user_id), outcome })}
+    select created from written`;
   return { user: { user_id, email, phone }, created: row?.created === true };
 }
 
 /**
- * Erases a user together with their preferences, in one statement.
+ * Erases a user together with their preferences, in one statement and under one audit entry. A refused call leaves none.
  *
  * @throws ServiceError user_not_found
  */
-export async function eraseUser(db: Database, userId: number): Promise<void> {
-  const [row] = await db.$queryRaw<{ erased: number }[]>`
-    with erased as (
+export async function eraseUser(db: Database, userId: number, actor: Actor): Promise<void> {
+  const erased = await db.$queryRaw<unknown[]>`
+    with written as (
       delete from users where user_id = ${userId} returning user_id
     ), forgotten as (
-      delete from preferences using erased where preferences.user_id = erased.user_id
-    )
-    select count(*)::int as erased from erased`;
-  if (row?.erased !== 1) throw new ServiceError('user_not_found');
+      delete from preferences using written where preferences.user_id = written.user_id
+    ), ${audited(actor, { action: 'user.erase', object: nameObject(userId), outcome: 'erased' })}
+    select user_id from written`;
+  if (erased.length === 0) throw new ServiceError('user_not_found');
 }
+
+const nameObject = (userId: number) => `users/${userId}`;

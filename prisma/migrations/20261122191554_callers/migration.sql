@@ -61,3 +61,5 @@ END $$;
 
 CREATE TRIGGER "audit_log_append_only" BEFORE UPDATE OR DELETE OR TRUNCATE ON "audit_log"
   FOR EACH STATEMENT EXECUTE FUNCTION "refuse_audit_change"();
+-- Also where triggers are off by default, as on a replica.
+ALTER TABLE "audit_log" ENABLE ALWAYS TRIGGER "audit_log_append_only";
