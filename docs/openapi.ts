@@ -1,5 +1,6 @@
 import pino from 'pino';
 import { buildApp } from '../src/app.ts';
+import { ANONYMOUS } from '../src/auth/principal.ts';
 import { createDatabase } from '../src/database.ts';
 
 /** The OpenAPI document as the service serves it. Nothing is connected to: the pool opens no connection before it is used. */
@@ -7,6 +8,12 @@ export async function describeApi(): Promise<object> {
   const db = createDatabase({ url: 'postgresql://localhost/none', poolMax: 1 });
   const app = await buildApp({
     ...{ db, log: pino({ level: 'silent' }), api: true, stopping: new AbortController().signal },
+    authenticate: async () => ANONYMOUS,
+    ...{ rateLimits: { perAddress: 0, perPrincipal: 0 }, trustProxy: [], corsOrigins: [] },
+    ...{
+      packing: { pageUsers: 1, recipientsPerMessage: 1 },
+      allowances: { broadcastsPerHour: 0, recipientsPerDay: null },
+    },
     onAccept: () => undefined,
     readiness: { draining: () => false, checks: { database: async () => undefined, topic: async () => undefined } },
   });

@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, METHODS } from 'node:http';
 import Fastify, {
@@ -11,10 +10,19 @@ import Fastify, {
   type RouteOptions,
 } from 'fastify';
 import { serializerCompiler } from 'fastify-type-provider-zod';
+import { auditRoutes } from './audit/routes.ts';
 import { ServiceError } from './errors.ts';
+import { type Authenticate, PUBLIC, protectRoutes } from './http/auth.ts';
+import { allowOrigins, PREFLIGHT_ROUTE } from './http/cors.ts';
 import { serveDocs } from './http/docs.ts';
+import { BARE_HEADERS, secureReplies } from './http/headers.ts';
 import { type Readiness, serveHealth } from './http/health.ts';
+import { parseJson } from './http/json.ts';
+import { limitConnections, SERVER_LIMITS } from './http/limits.ts';
+import { createMetrics, type Metrics } from './http/metrics.ts';
+import { shedLoad } from './http/overload.ts';
 import { answerClientError, compileValidator, renderError } from './http/problem.ts';
+import { limitRates, type RateLimits } from './http/rate-limits.ts';
 import { type NotificationDeps, notificationRoutes } from './notifications/routes.ts';
 import { preferenceRoutes } from './preferences/routes.ts';
 import { userRoutes } from './users/routes.ts';
@@ -22,51 +30,64 @@ import { userRoutes } from './users/routes.ts';
 export type AppDeps = NotificationDeps & {
   log: FastifyBaseLogger;
   readiness: Readiness;
-  /** False in a process that only dispatches: it answers health checks and nothing else. */
+  authenticate: Authenticate;
+  /** False in a process that only dispatches: it answers health checks, shows its metrics, and nothing else. */
   api: boolean;
+  rateLimits: RateLimits;
+  /** Addresses and networks of proxies, whose `X-Forwarded-For` says who calls. */
+  trustProxy: string[];
+  /** Whose pages may call from a browser. */
+  corsOrigins: string[];
 };
 
-/** Room for a payload of 256 KiB with every character escaped, and 10,000 user ids. */
-const BODY_BYTES_MAX = 2 * 1024 * 1024;
-/** A request that has not arrived whole by then is given up. */
-const REQUEST_TIMEOUT_MS = 30_000;
-/** A connection on which nothing happens is closed; longer than the longest wait for a dispatch. */
-const CONNECTION_TIMEOUT_MS = 60_000;
 /** What is accepted of a caller as a request id; anything else gets one of ours. */
 const REQUEST_ID = /^[\w.-]{1,64}$/;
 
 /** The HTTP side of the service: parsing, routes, documents and errors. It listens nowhere yet. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
+  const metrics = createMetrics();
   const app = Fastify({
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: chooseRequestId,
-    bodyLimit: BODY_BYTES_MAX,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    ...SERVER_LIMITS,
+    trustProxy: deps.trustProxy.length > 0 && deps.trustProxy,
     routerOptions: { ignoreTrailingSlash: true },
     // What arrives on an open connection while the process stops is answered like anything else; `close` waits for it.
     return503OnClosing: false,
-    frameworkErrors: refuseUnroutable,
+    frameworkErrors: (...refused) => refuseUnroutable(metrics, ...refused),
     clientErrorHandler: answerClientError,
   });
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler(renderError);
   parseJson(app);
-  logRequests(app);
-  refuseUnknownPaths(app);
+  await guardRequests(app, metrics, deps);
   const listAllowed = collectMethods(app);
   // First, so that the document has every route after it.
   if (deps.api) await serveDocs(app);
   serveHealth(app, deps.readiness);
+  metrics.serve(app);
   if (deps.api) {
     preferenceRoutes(app, deps.db);
     userRoutes(app, deps.db);
+    auditRoutes(app, deps.db);
     notificationRoutes(app, deps);
   }
   refuseOtherMethods(app, listAllowed());
   return app;
+}
+
+/** What every request passes, in this order, before it reaches its route. The cheapest and the bluntest come first. */
+async function guardRequests(app: FastifyInstance, metrics: Metrics, deps: AppDeps): Promise<void> {
+  watchRequests(app, metrics);
+  await secureReplies(app);
+  limitConnections(app);
+  const countForPrincipal = await limitRates(app, deps.rateLimits);
+  await shedLoad(app);
+  await allowOrigins(app, deps.corsOrigins);
+  refuseUnknownPaths(app);
+  protectRoutes(app, deps.authenticate, countForPrincipal);
 }
 
 function chooseRequestId({ headers }: IncomingMessage): string {
@@ -74,33 +95,31 @@ function chooseRequestId({ headers }: IncomingMessage): string {
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
 }
 
-/** Only JSON is read. Invalid UTF-8 is refused instead of replaced; an empty body is no body, which a route may allow. */
-function parseJson(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser('error', 'error');
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    if (body.length === 0) done(null, undefined);
-    else if (!isUtf8(body)) done(new ServiceError('malformed_request', 'The request body is not valid UTF-8.'));
-    else void parse(request, body.toString('utf8'), done);
+function watchRequests(app: FastifyInstance, metrics: Metrics): void {
+  app.addHook('onRequest', (request, reply, done) => {
+    void reply.header('x-request-id', request.id);
+    done();
+  });
+  app.addHook('onResponse', (request, reply, done) => {
+    logRequest(request, reply);
+    metrics.countReply(request, reply);
+    done();
   });
 }
 
 /** One line a request: ids and the route's pattern, never a path, a query or a body, as those may hold anything. */
-function logRequests(app: FastifyInstance): void {
-  app.addHook('onRequest', async (request, reply) => {
-    reply.header('x-request-id', request.id);
-  });
-  app.addHook('onResponse', async (request, reply) => logRequest(request, reply));
-}
-
-function logRequest({ log, method, routeOptions }: FastifyRequest, { statusCode, elapsedTime }: FastifyReply): void {
-  log.info({ method, route: routeOptions.url, status: statusCode, duration_ms: Math.round(elapsedTime) }, 'request');
+function logRequest(request: FastifyRequest, { statusCode, elapsedTime }: FastifyReply): void {
+  const { log, method, routeOptions, principal } = request;
+  const duration_ms = Math.round(elapsedTime);
+  // A request that was never routed has no principal, not even none.
+  log.info({ method, route: routeOptions.url, status: statusCode, duration_ms, principal: principal?.id }, 'request');
 }
 
 /** A path that the router cannot read passes all hooks by: malformed percent-encoding, a parameter beyond any length. */
-function refuseUnroutable(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  renderError(error, request, reply.header('x-request-id', request.id));
+function refuseUnroutable(metrics: Metrics, error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  renderError(error, request, reply.headers({ ...BARE_HEADERS, 'x-request-id': request.id }));
   logRequest(request, reply);
+  metrics.countReply(request, reply);
 }
 
 /** As soon as it is routed: a fault of its body must not hide that nothing is served under its path. */
@@ -109,8 +128,9 @@ function refuseUnknownPaths(app: FastifyInstance): void {
     throw new ServiceError('route_not_found');
   };
   app.setNotFoundHandler(refuse);
-  app.addHook('onRequest', async ({ is404 }) => {
-    if (is404) refuse();
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (request.is404 || request.routeOptions.url === PREFLIGHT_ROUTE) refuse();
+    done();
   });
 }
 
@@ -135,7 +155,7 @@ function refuseOtherMethods(app: FastifyInstance, paths: Map<string, Set<string>
     app.route({
       method: methods.filter((method) => !allowed.has(method)),
       url,
-      schema: { hide: true },
+      schema: { hide: true, ...PUBLIC },
       exposeHeadRoute: false,
       onRequest: async (_request, reply) => {
         reply.header('allow', allow);

@@ -1,13 +1,14 @@
-import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import type { Actor } from '../audit/record.ts';
 import { type Principal, requireScope, type Scope } from '../auth/principal.ts';
+import type { CountRequest } from './rate-limits.ts';
 
 /**
- * Says who calls, from the value of the `Authorization` header.
+ * Says who calls, from the value of the `Authorization` header. Why it refuses goes to the log.
  *
  * @throws ServiceError credentials_missing, credentials_invalid, credentials_unverifiable, unavailable
  */
-export type Authenticate = (authorization: string | undefined) => Promise<Principal>;
+export type Authenticate = (authorization: string | undefined, log: FastifyBaseLogger) => Promise<Principal>;
 
 /** The two ways to prove who calls, as the document names them. Both are bearer tokens. */
 export const SECURITY_SCHEMES = {
@@ -42,15 +43,16 @@ export const PUBLIC: { security: SecurityRequirement[] } = { security: [] };
  * Lets nobody pass who is not known, or lacks the scope that the route declares. Refuses to start with a route that
  * declares neither a scope nor that it is for everyone.
  */
-export function protectRoutes(app: FastifyInstance, authenticate: Authenticate): void {
+export function protectRoutes(app: FastifyInstance, authenticate: Authenticate, countRequest: CountRequest): void {
   const routes: RouteOptions[] = [];
   app.addHook('onRoute', (route) => void routes.push(route));
   app.addHook('onReady', async () => requireDeclarations(routes));
   app.decorateRequest('principal', null);
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     const scopes = listScopes(request.routeOptions.schema);
     if (request.is404 || scopes?.length === 0) return;
-    request.principal = await authenticate(request.headers.authorization);
+    request.principal = await authenticate(request.headers.authorization, request.log);
+    await countRequest(request, reply);
     requireScope(request.principal, ...(scopes ?? []));
   });
 }

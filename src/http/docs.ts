@@ -4,6 +4,8 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { PUBLIC, SECURITY_SCHEMES } from './auth.ts';
+import { REDOC_HEADERS, SWAGGER_UI_HEADERS } from './headers.ts';
 import { type ProblemResponse, showProblems } from './problem.ts';
 
 const TITLE = 'Notification service';
@@ -13,6 +15,7 @@ SNS messages whose attributes \`email\` and \`sms\` fan out to one SQS queue per
 
 Errors are problem documents (RFC 9457) with a stable \`code\`. Beside those listed with a call, any may answer 404
 \`route_not_found\`, 405 \`method_not_allowed\` with \`Allow\`, 408 \`request_timeout\` and 431 \`headers_too_large\`.
+Replies to limited calls carry \`RateLimit-Limit\`, \`RateLimit-Remaining\` and \`RateLimit-Reset\` (in seconds), of the limit that is nearer.
 Lists carry a \`Link\` header to their next page. A trailing slash in a path makes no difference.
 Every reply carries \`x-request-id\`: the caller's own, when it sent one of at most 64 letters, digits, \`_\`, \`.\` or \`-\`.`;
 
@@ -23,6 +26,18 @@ export const LOCATION = { Location: { type: 'string', description: 'The path of 
 const COMMON_HEADERS = {
   'X-Request-Id': { description: 'Finds the call in our logs.', schema: { type: 'string' } },
   'Retry-After': { description: 'Seconds until another try makes sense.', schema: { type: 'integer' } },
+  'RateLimit-Limit': { description: 'Requests allowed in a window of a minute.', schema: { type: 'integer' } },
+  'RateLimit-Remaining': { description: 'Those left in this window.', schema: { type: 'integer' } },
+  'RateLimit-Reset': { description: 'Seconds until the next window.', schema: { type: 'integer' } },
+  'WWW-Authenticate': { description: 'What is missing (RFC 6750).', schema: { type: 'string' } },
+};
+
+/** Those that go with a status, when it is a problem. */
+const STATUS_HEADERS: Record<string, (keyof typeof COMMON_HEADERS)[]> = {
+  401: ['WWW-Authenticate'],
+  403: ['WWW-Authenticate'],
+  429: ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'],
+  503: ['Retry-After'],
 };
 
 /** The OpenAPI document at `/openapi.json`, Swagger UI at `/docs` and ReDoc at `/redoc`: nothing comes from another host. */
@@ -40,21 +55,32 @@ export async function serveDocs(app: FastifyInstance): Promise<void> {
         { name: 'Preferences', description: 'How a user wants to hear. Without preferences a user is told nothing.' },
         { name: 'Users', description: 'A mirror of the external user provider: where each user can be reached.' },
         { name: 'Notifications', description: 'What to tell whom, and what became of it.' },
+        { name: 'Audit', description: 'Who changed what.' },
         { name: 'Operations', description: 'For load balancers and people on call.' },
       ],
+      components: { securitySchemes: SECURITY_SCHEMES },
     },
     transform: transformRoute,
     transformObject: (document) => describeReplies(foldInputs(jsonSchemaTransformObject(document))),
   });
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    theme: { title: TITLE },
-    // The base layout has no bar on top that would load documents from anywhere.
-    uiConfig: { layout: 'BaseLayout', tryItOutEnabled: true, deepLinking: true },
+  await app.register(async (pages) => {
+    pages.addHook('onRoute', (route) => {
+      route.schema = { ...route.schema, ...PAGE };
+      route.config = { ...route.config, ...SWAGGER_UI_HEADERS };
+    });
+    await pages.register(swaggerUi, {
+      routePrefix: '/docs',
+      theme: { title: TITLE },
+      // The base layout has no bar on top that would load documents from anywhere.
+      uiConfig: { layout: 'BaseLayout', tryItOutEnabled: true, deepLinking: true, persistAuthorization: false },
+    });
   });
-  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  app.get('/openapi.json', { schema: PAGE }, () => app.swagger());
   await serveRedoc(app);
 }
+
+/** The schema of what people look at in a browser: for everyone, and not in the document. */
+const PAGE = { hide: true, ...PUBLIC };
 
 /** The generator's own, but that it would drop the examples of problems. */
 const transformRoute: typeof jsonSchemaTransform = (route) => {
@@ -92,13 +118,13 @@ function hidePatterns(_key: string, value: unknown): unknown {
   return KNOWN_FORMATS.has(value.format) ? { ...value, pattern: undefined } : value;
 }
 
-/** Adds what replies have in common: the headers of all, or of every 503 that is a problem, and the examples of problems. */
+/** Adds what replies have in common: the headers of all, or of problems of a status, and the examples of problems. */
 function describeReplies<Document extends object>(document: Document): Document {
   const { components, paths = {} } = document as { components?: object; paths?: Record<string, object> };
   for (const operation of Object.values(paths).flatMap((path) => Object.values(path))) {
     for (const [status, reply] of Object.entries((operation as { responses: Record<string, Reply> }).responses)) {
-      const retry = status === '503' && 'application/problem+json' in (reply.content ?? {});
-      const names = [...(retry ? ['Retry-After'] : []), 'X-Request-Id'];
+      const isProblem = 'application/problem+json' in (reply.content ?? {});
+      const names = [...((isProblem && STATUS_HEADERS[status]) || []), 'X-Request-Id'];
       const common = names.map((name) => [name, { $ref: `#/components/headers/${name}` }]);
       reply.headers = { ...reply.headers, ...Object.fromEntries(common) };
     }
@@ -128,8 +154,9 @@ const REDOC_PAGE = `<!doctype html>
 async function serveRedoc(app: FastifyInstance): Promise<void> {
   const path = createRequire(import.meta.url).resolve('redoc/bundles/redoc.standalone.js');
   const bundle = (await readFile(path, 'utf8')).replaceAll('https://cdn.redoc.ly/redoc/logo-mini.svg', 'data:,');
-  app.get('/redoc', { schema: { hide: true } }, (_request, reply) => reply.type('text/html').send(REDOC_PAGE));
-  app.get('/redoc/redoc.js', { schema: { hide: true } }, (_request, reply) =>
+  const page = { schema: PAGE, config: REDOC_HEADERS };
+  app.get('/redoc', page, (_request, reply) => reply.type('text/html').send(REDOC_PAGE));
+  app.get('/redoc/redoc.js', page, (_request, reply) =>
     reply.type('text/javascript').header('cache-control', 'public, max-age=86400').send(bundle),
   );
 }

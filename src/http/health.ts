@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { PUBLIC } from './auth.ts';
 
 /** What the service depends on: each check resolves when it can be reached. */
 export type Readiness = { draining: () => boolean; checks: Record<'database' | 'topic', () => Promise<unknown>> };
@@ -35,6 +36,7 @@ export function serveHealth(app: FastifyInstance, readiness: Readiness): void {
 }
 
 const liveRoute = {
+  ...PUBLIC,
   operationId: 'getLiveness',
   tags: ['Operations'],
   summary: 'Does the process answer?',
@@ -43,6 +45,7 @@ const liveRoute = {
 };
 
 const readyRoute = {
+  ...PUBLIC,
   operationId: 'getReadiness',
   tags: ['Operations'],
   summary: 'Should the process be given requests?',

@@ -33,7 +33,7 @@ export const userListQuery = z.strictObject({ limit: limitParameter, cursor: use
 
 /** The response of a list. */
 export function pageOf<Row extends z.ZodType>(row: Row) {
-  const link = 'The next page (RFC 8288): `</path?cursor=…>; rel="next"`. Absent when this page is not full.';
+  const link = 'The next page (RFC 8288): `</path?cursor=…>; rel="next"`. Absent at the end of the list.';
   return z.array(row).meta({
     description: 'A page of the list.',
     headers: { Link: { type: 'string', description: link } },
@@ -44,9 +44,16 @@ export function pageOf<Row extends z.ZodType>(row: Row) {
  * The `Link` header (RFC 8288) to the next page of a list, or nothing when this one is not full.
  *
  * @param url - the request's own URL, path and query.
+ * @param full - whether there may be more, where something else than the limit may have ended the page.
  */
-export function linkNext(url: string, limit: number, rows: readonly unknown[], cursor: string | number | undefined) {
-  if (rows.length < limit || cursor === undefined) return {};
+export function linkNext(
+  url: string,
+  limit: number,
+  rows: readonly unknown[],
+  cursor: string | number | undefined,
+  full = rows.length >= limit,
+) {
+  if (!full || cursor === undefined) return {};
   const [path = '', query] = url.split('?', 2);
   const parameters = new URLSearchParams(query);
   parameters.set('limit', String(limit));

@@ -5,6 +5,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { isDatabaseUnavailable } from '../database.ts';
 import { ERRORS, type ErrorCode, ServiceError } from '../errors.ts';
+import { BARE_HEADERS } from './headers.ts';
 
 /** After how many seconds a client may try again while the database is away. */
 const RETRY_AFTER_SECONDS = 2;
@@ -12,6 +13,9 @@ const RETRY_AFTER_SECONDS = 2;
 const FAULTS_MAX = 100;
 /** Nor is the name of an unknown field worth repeating when it is longer than any of ours. */
 const POINTER_CHARS_MAX = 200;
+
+/** How long a client may take to read why its connection is closed. It may well go on writing meanwhile. */
+const LINGER_MS = 1_000;
 
 /** An error as every call answers it (RFC 9457). `code` is stable, texts are not. */
 const problemSchema = z
@@ -36,6 +40,8 @@ const problemSchema = z
       )
       .optional()
       .describe(`With \`validation_failed\`: everything wrong at once, ${FAULTS_MAX} faults at most.`),
+    scopes: z.array(z.string()).optional().describe('With `scope_missing`: the scopes of which one is needed.'),
+    recipients: z.int().optional().describe('With `audience_mismatch`: how many would have been told.'),
   })
   .meta({ id: 'Problem' });
 
@@ -66,19 +72,41 @@ export function renderError(error: unknown, request: FastifyRequest, reply: Fast
   const code = findCode(error);
   if (code === 'internal_error') request.log.error({ err: error }, 'unexpected error');
   if (code === 'unavailable') request.log.warn({ err: error }, 'database unavailable');
-  if (ERRORS[code][0] === 503) void reply.header('retry-after', RETRY_AFTER_SECONDS);
+  const { retryAfterSeconds = RETRY_AFTER_SECONDS, members = {} } = error instanceof ServiceError ? error.details : {};
+  if (RETRYABLE.has(ERRORS[code][0])) void reply.header('retry-after', retryAfterSeconds);
+  const challenge = CHALLENGES[code];
+  if (challenge !== undefined) void reply.header('www-authenticate', challenge(members));
   const detail = error instanceof ServiceError ? error.message : describe(code, error);
-  const faults = error instanceof ValidationError ? listFaults(error) : undefined;
+  const more = error instanceof ValidationError ? { errors: listFaults(error) } : members;
   // As text, it passes the route's own response schema by.
-  const problem = composeProblem(request.id, code, detail, faults);
+  const problem = composeProblem(request.id, code, detail, more);
   return reply.code(ERRORS[code][0]).type('application/problem+json').send(problem);
 }
 
+/** Statuses that ask for another try later. */
+const RETRYABLE = new Set<number>([429, 503]);
+
+/** `WWW-Authenticate` (RFC 6750, section 3): what a caller has to do about a refusal. */
+const CHALLENGES: { [code in ErrorCode]?: (members: { scopes?: string[] }) => string } = {
+  credentials_missing: () => 'Bearer realm="notifications"',
+  credentials_invalid: () => 'Bearer realm="notifications", error="invalid_token"',
+  scope_missing: ({ scopes = [] }) =>
+    `Bearer realm="notifications", error="insufficient_scope", scope="${scopes.join(' ')}"`,
+};
+
 /** The text of a problem. */
-function composeProblem(requestId: string, code: ErrorCode, detail: string = ERRORS[code][1], errors?: Fault[]) {
+function composeProblem(requestId: string, code: ErrorCode, detail: string = ERRORS[code][1], members: object = {}) {
   const status = ERRORS[code][0];
   const instance = `/requests/${requestId}`;
-  return JSON.stringify({ type: 'about:blank', title: STATUS_CODES[status], status, detail, instance, code, errors });
+  return JSON.stringify({
+    type: 'about:blank',
+    title: STATUS_CODES[status],
+    status,
+    detail,
+    instance,
+    code,
+    ...members,
+  });
 }
 
 /** Fastify's own codes that have a problem of their own; any other refusal of a request is `malformed_request`. */
@@ -103,30 +131,42 @@ function describe(code: ErrorCode, error: unknown): string {
 
 const PARTS = { body: 'body', params: 'path', querystring: 'query', headers: 'headers' } as const;
 
+/** No more of the issues is looked at than is shown. */
 function listFaults({ issues, validationContext = 'body' }: ValidationError): Fault[] {
   const part = PARTS[validationContext];
   return issues
+    .slice(0, FAULTS_MAX)
     .flatMap((issue): Fault[] => {
-      const at = (...more: string[]) =>
-        [...issue.path, ...more]
-          .map((key) => `/${escapePointer(String(key))}`)
-          .join('')
-          .slice(0, POINTER_CHARS_MAX);
-      if (issue.code === 'unrecognized_keys') {
-        return issue.keys.map((key) => ({ in: part, pointer: at(key), detail: 'is not a known field' }));
+      if (issue.code !== 'unrecognized_keys') {
+        return [{ in: part, pointer: composePointer(issue.path), detail: issue.message }];
       }
-      return [{ in: part, pointer: at(), detail: issue.message }];
+      const keys = issue.keys.slice(0, FAULTS_MAX);
+      return keys.map((key) => ({
+        in: part,
+        pointer: composePointer([...issue.path, key]),
+        detail: 'is not a known field',
+      }));
     })
     .slice(0, FAULTS_MAX);
 }
 
-/** RFC 6901, section 3. */
-function escapePointer(key: string): string {
-  return key.replaceAll('~', '~0').replaceAll('/', '~1');
+/** A JSON pointer (RFC 6901, section 3). */
+function composePointer(path: PropertyKey[]): string {
+  const segments = path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`);
+  return segments.join('').slice(0, POINTER_CHARS_MAX);
 }
 
-/** What any call of a route may answer. */
-const ALWAYS = ['validation_failed', 'malformed_request', 'internal_error', 'unavailable'] as const;
+/** What any call of a route that is not for everyone may answer. */
+const ALWAYS = [
+  ...([
+    'validation_failed',
+    'malformed_request',
+    'credentials_missing',
+    'credentials_invalid',
+    'scope_missing',
+  ] as const),
+  ...(['too_many_requests', 'internal_error', 'overloaded', 'credentials_unverifiable', 'unavailable'] as const),
+] as const;
 /** What a call that may carry a body answers to a wrong one. */
 export const BODY_PROBLEMS = ['body_too_large', 'unsupported_media_type'] as const;
 
@@ -161,9 +201,13 @@ export type ProblemResponse = {
 /** A problem of every code, as the examples of the document. */
 export function showProblems(): Record<string, { summary: string; value: unknown }> {
   const fault: Fault = { in: 'body', pointer: '/user_id', detail: 'Too small: expected number to be >=1' };
+  const members: Record<string, object> = {
+    validation_failed: { errors: [fault] },
+    scope_missing: { scopes: ['preferences:write'] },
+    audience_mismatch: { recipients: 48_211 },
+  };
   const examples = Object.entries(ERRORS).map(([code, [, summary]]) => {
-    const faults = code === 'validation_failed' ? [fault] : undefined;
-    const text = composeProblem('0193f0a2-5b1c-7f3e-8a7d-1c2b3a4d5e6f', code as ErrorCode, undefined, faults);
+    const text = composeProblem('0193f0a2-5b1c-7f3e-8a7d-1c2b3a4d5e6f', code as ErrorCode, undefined, members[code]);
     return [code, { summary, value: JSON.parse(text) }];
   });
   return Object.fromEntries(examples);
@@ -179,10 +223,13 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   const [status] = ERRORS[code];
   const requestId = randomUUID();
   const body = composeProblem(requestId, code);
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/problem+json\r\nX-Request-Id: ${requestId}\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
+  const headers = {
+    ...{ ...BARE_HEADERS, 'content-type': 'application/problem+json', 'x-request-id': requestId },
+    ...{ 'content-length': Buffer.byteLength(body), connection: 'close' },
+  };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`);
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
 }
 
 const CLIENT_CODES: Record<string, ErrorCode> = {

@@ -117,4 +117,13 @@ describe('/redoc', () => {
     expect(operations.length).toBeGreaterThan(10);
     expectNoFaults();
   });
+
+  it('finds an operation by its words, in a worker that the policy lets run', async () => {
+    await page.goto(`${url}/redoc`);
+
+    await page.locator('input').first().fill('cancel');
+
+    await page.locator('[data-role="search:results"] li').first().waitFor();
+    expectNoFaults();
+  });
 });
