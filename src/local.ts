@@ -3,9 +3,11 @@ import { devNull } from 'node:os';
 import { join } from 'node:path';
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import { applyMigrations } from '../prisma/migrate.ts';
+import { createApiKey } from './auth/api-keys.ts';
+import { SCOPE_NAMES } from './auth/principal.ts';
 import type { Channel } from './channels.ts';
 import { ConfigError, configSchema, localConfigSchema, parseConfig } from './config.ts';
-import { createDatabase } from './database.ts';
+import { createDatabase, type Database } from './database.ts';
 import { loadDemoUsers } from './local/demo-users.ts';
 import { startEmulator } from './local/emulator.ts';
 import { PortInUseError, startPostgres } from './local/postgres.ts';
@@ -20,10 +22,12 @@ const STOP_TIMEOUT_MS = 15_000;
 /** Variables by which clients of AWS and PostgreSQL might be led elsewhere; none of them may get past here. */
 const FOREIGN_VARIABLES = /^(AWS|PG)/;
 
-/** The local mode's variables, and those of the service that it does not set by itself. */
+/** The local mode's variables, and those of the service that it does not set by itself. Only this machine can call. */
 const environmentSchema = configSchema
   .omit({ DATABASE_URL: true, SNS_TOPIC_ARN: true, HOST: true, ROLE: true })
-  .extend(localConfigSchema.shape);
+  .extend({ ...localConfigSchema.shape, AUTH: configSchema.shape.AUTH.unwrap().default('off') });
+/** The caller of the demo. */
+const DEMO_NAME = 'demo';
 
 /** What has been started, in that order; a stop goes backwards. */
 const started: (() => Promise<unknown>)[] = [];
@@ -63,6 +67,7 @@ async function startEverything(): Promise<void> {
   const { topicArn, queueUrls } = await provisionTopology(clients);
   const db = createDatabase({ url: postgres.url, poolMax: 2 });
   await loadDemoUsers(db, config.LOCAL_DEMO_USERS);
+  const key = config.AUTH === 'on' ? await replaceDemoKey(db) : null;
   await db.$disconnect();
 
   if (config.LOCAL_SENDERS === 'on') keep(startSenders(clients.sqs, queueUrls));
@@ -71,7 +76,7 @@ async function startEverything(): Promise<void> {
     ...{ DATABASE_URL: postgres.url, SNS_TOPIC_ARN: topicArn, HOST: '127.0.0.1', ROLE: 'all' },
   });
   keep(service.stop);
-  console.log(describeService(service.url));
+  console.log(describeService(service.url, key));
 }
 
 /** Leaves the error to `stopGracefully`, which stops what has been started by then and ends the process with 1. */
@@ -114,15 +119,23 @@ function startSenders(sqs: SQSClient, queueUrls: Record<Channel, string>): () =>
   };
 }
 
-function describeService(url: string): string {
+/** A key of every scope, instead of that of an earlier run, which nobody may have kept. */
+async function replaceDemoKey(db: Database): Promise<string | null> {
+  await db.apiKey.deleteMany({ where: { name: DEMO_NAME } });
+  return createApiKey(db, { name: DEMO_NAME, scopes: SCOPE_NAMES, expiresInSeconds: null, dailyRecipients: null });
+}
+
+/** `key` is null where everyone may call. */
+function describeService(url: string, key: string | null): string {
+  const credentials = key === null ? '' : `-H 'authorization: Bearer ${key}' `;
   return `
   API       ${url}
   Swagger   ${url}/docs
   ReDoc     ${url}/redoc
-
+${key === null ? '' : `  Key       ${key}\n`}
   Notify everyone, and watch the messages arrive below:
 
-    curl ${url}/notifications -H 'content-type: application/json' -d '{"payload": "Your statement is ready"}'
+    curl ${url}/notifications ${credentials}-H 'content-type: application/json' -d '{"payload": "Your statement is ready"}'
 
   Ctrl-C stops everything; the data stays.
 `;

@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { GetTopicAttributesCommand, SNSClient } from '@aws-sdk/client-sns';
 import type { Logger } from 'pino';
 import { buildApp } from './app.ts';
+import { createAuthenticator } from './auth/authenticate.ts';
+import { requireCallers } from './auth/require-callers.ts';
 import { type Config, ConfigError } from './config.ts';
 import { createDatabase } from './database.ts';
 import { createLogger } from './log.ts';
@@ -31,7 +33,7 @@ const REQUEST_GRACE_MS = 4_000;
 /**
  * Starts the service in this process: the API, the dispatcher, or both, as `ROLE` says.
  *
- * @throws ConfigError when the port is taken
+ * @throws ConfigError when the port is taken, or nobody could call
  */
 export async function start(config: Config, log: Logger = createLogger(config)): Promise<Service> {
   const sns = createSnsClient(config.PUBLISH_CONCURRENCY);
@@ -43,6 +45,14 @@ export async function start(config: Config, log: Logger = createLogger(config)):
   let dispatcher: Dispatcher | null = null;
   const app = await buildApp({
     ...{ db, log, stopping: stopping.signal, api: config.ROLE !== 'dispatcher' },
+    authenticate: createAuthenticator(config, db),
+    rateLimits: { perAddress: config.RATE_LIMIT_PER_ADDRESS, perPrincipal: config.RATE_LIMIT_PER_PRINCIPAL },
+    ...{ trustProxy: config.TRUST_PROXY, corsOrigins: config.CORS_ORIGINS },
+    packing: { pageUsers: config.PAGE_USERS, recipientsPerMessage: config.RECIPIENTS_PER_MESSAGE },
+    allowances: {
+      broadcastsPerHour: config.BROADCAST_MAX_PER_HOUR,
+      recipientsPerDay: config.DAILY_RECIPIENTS ?? null,
+    },
     onAccept: () => dispatcher?.wake(),
     readiness: {
       draining: () => draining,
@@ -68,10 +78,11 @@ export async function start(config: Config, log: Logger = createLogger(config)):
     sns.destroy();
   };
   try {
-    await app.listen({ host: config.HOST, port: config.PORT });
+    await requireCallers(config, db);
+    await listen(app, config);
   } catch (error) {
     await stop();
-    throw explainListen(error as NodeJS.ErrnoException, config);
+    throw error;
   }
   // Not before it is certain that this process stays: one that cannot listen must not have claimed a page.
   if (config.ROLE !== 'api') dispatcher = startDispatcher(config, { db, sns, log });
@@ -84,6 +95,14 @@ async function closeApp(app: Awaited<ReturnType<typeof buildApp>>): Promise<void
   const grace = setTimeout(() => app.server.closeAllConnections(), REQUEST_GRACE_MS);
   await app.close();
   clearTimeout(grace);
+}
+
+async function listen(app: Awaited<ReturnType<typeof buildApp>>, config: Config): Promise<void> {
+  try {
+    await app.listen({ host: config.HOST, port: config.PORT });
+  } catch (error) {
+    throw explainListen(error as NodeJS.ErrnoException, config);
+  }
 }
 
 function explainListen({ code, message }: NodeJS.ErrnoException, { HOST, PORT }: Config): ConfigError {

@@ -251,11 +251,38 @@ describe('the environment of the local mode', () => {
     expectNothingLeft();
   });
 
+  it('lets in who has the demo key with AUTH=on, and nobody else; every start makes another', async () => {
+    const first = await startLocal({ AUTH: 'on' });
+    const [, firstKey = ''] = await first.print(/^ {2}Key +(nk_\S+)$/m);
+    const [, command = ''] = await first.print(/^ *(curl .+)$/m);
+    const refused = await call(first, 'POST', '/notifications', STATEMENT);
+    const { id } = await runCurl(command);
+    const shown = await call(first, 'GET', `/notifications/${id}`, undefined, { authorization: `Bearer ${firstKey}` });
+    first.kill('SIGINT');
+    await first.exited;
+    const second = await startLocal({ AUTH: 'on' });
+    const [, secondKey = ''] = await second.print(/^ {2}Key +(nk_\S+)$/m);
+    const ask = (key: string) =>
+      call(second, 'GET', `/notifications/${id}`, undefined, { authorization: `Bearer ${key}` });
+
+    expect(refused).toMatchObject({ status: 401, body: { code: 'credentials_missing' } });
+    expect(shown).toMatchObject({ status: 200, body: { id, payload: 'Your statement is ready' } });
+    expect(await ask(firstKey)).toMatchObject({ status: 401 });
+    expect(await ask(secondKey)).toMatchObject({ status: 200, body: { id } });
+    expect(first.output.stderr + second.output.stderr).toBe('');
+  });
+
   it('names every wrong variable at once, before anything is started', async () => {
-    const local = spawnLocal({ PORT: 'http', LOCAL_DEMO_USERS: '-1', LOCAL_SENDERS: 'yes', LOG_LEVEL: 'loud' });
+    const local = spawnLocal({
+      PORT: 'http',
+      LOCAL_DEMO_USERS: '-1',
+      LOCAL_SENDERS: 'yes',
+      LOG_LEVEL: 'loud',
+      AUTH: 'no',
+    });
 
     expect(await local.exited).toEqual({ code: 1, signal: null });
-    for (const variable of ['PORT', 'LOCAL_DEMO_USERS', 'LOCAL_SENDERS', 'LOG_LEVEL']) {
+    for (const variable of ['PORT', 'LOCAL_DEMO_USERS', 'LOCAL_SENDERS', 'LOG_LEVEL', 'AUTH']) {
       expect(local.output.stderr).toMatch(new RegExp(`^ {2}${variable} `, 'm'));
     }
     expect(local.output.stderr).not.toMatch(/^ {4}at /m);
@@ -304,15 +331,17 @@ async function getNotification(local: { url: string }, id: string): Promise<Noti
 /** Runs the printed command with curl; where there is none, sends what it would. */
 async function runCurl(command: string): Promise<{ id: string }> {
   const words = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, bare = '']) => quoted ?? bare);
-  const [curl = '', url = '', header, contentType = '', data, body = ''] = words;
-  expect([curl, header, data]).toEqual(['curl', '-H', '-d']);
+  const [curl = '', url = '', ...options] = words;
+  const valuesOf = (option: string) => options.filter((_word, index) => options[index - 1] === option);
+  const [headers, [body = '']] = [valuesOf('-H'), valuesOf('-d')];
+  expect([curl, options.length]).toEqual(['curl', 2 * headers.length + 2]);
   try {
     const { stdout } = await promisify(execFile)(curl, ['--silent', ...words.slice(1)]);
     return JSON.parse(stdout);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    const [name = '', value = ''] = contentType.split(': ');
-    return (await fetch(url, { method: 'POST', headers: { [name]: value }, body })).json() as Promise<{ id: string }>;
+    const entries = headers.map((line) => line.split(': ') as [string, string]);
+    return (await fetch(url, { method: 'POST', headers: entries, body })).json() as Promise<{ id: string }>;
   }
 }
 

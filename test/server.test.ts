@@ -49,7 +49,7 @@ afterAll(async () => {
 /** The variables the SDK reads, and a port of the system's choice. */
 function baseEnv(): Record<string, string> {
   const credentials = { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' };
-  return { AWS_REGION: 'us-east-1', AWS_ENDPOINT_URL: inject('emulatorUrl'), ...credentials, PORT: '0' };
+  return { AWS_REGION: 'us-east-1', AWS_ENDPOINT_URL: inject('emulatorUrl'), ...credentials, PORT: '0', AUTH: 'off' };
 }
 
 /** A database and a topic that processes may share. */

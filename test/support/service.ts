@@ -19,12 +19,16 @@ export type TestService = {
   stop: (drainMs?: number) => Promise<void>;
 };
 
-/** The service as it runs in production, on a database and a topic of its own. The caller stops it. */
+/**
+ * The service as it runs in production, on a topic of its own, and on a database of its own unless `overrides` names
+ * one. The caller stops it.
+ */
 export async function startTestService(overrides: Record<string, string> = {}): Promise<TestService> {
-  const databaseUrl = await createTestDatabase();
+  const databaseUrl = overrides['DATABASE_URL'] ?? (await createTestDatabase());
   const { topicArn, queueUrls } = await provisionTopology({ ...createClients(), name: `test-${randomUUID()}` });
   const config = parseConfig(configSchema, {
     ...{ DATABASE_URL: databaseUrl, SNS_TOPIC_ARN: topicArn, PORT: '0', LOG_LEVEL: 'trace', DATABASE_POOL_MAX: '5' },
+    ...{ AUTH: 'off', RATE_LIMIT_PER_ADDRESS: '0', RATE_LIMIT_PER_PRINCIPAL: '0', BROADCAST_MAX_PER_HOUR: '1000000' },
     ...overrides,
   });
   const logs: Record<string, unknown>[] = [];
