@@ -24,6 +24,7 @@ const CALLS = [
   ['DELETE', '/users/1'],
   ['GET', '/notifications'],
   ['POST', '/notifications', { payload: 'Hello' }],
+  ['POST', '/notifications/preview', { payload: 'Hello' }],
   ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55'],
   ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/messages'],
   ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/cancel'],

@@ -6,32 +6,49 @@ import { call, type Reply } from './service.ts';
 export type Contract = {
   /** Calls the API like `call` of service.ts, and holds the reply against the document that the service serves. */
   call: (method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<Reply>;
+  /** What is wrong with a reply, by the document and by what the document cannot say; nothing: it is as it has to be. */
+  judge: (method: string, path: string, reply: Reply) => string[];
   /** The documented answers that were seen, like `GET /users/{user_id} 200`. */
   seen: Set<string>;
   /** The answers that the document has for the routes of a tag, written alike. */
   documented: (tag: string) => string[];
 };
 
+/** Answers of calls in general, about callers, limits and outages. They have tests of their own, over all calls. */
+export const SHARED_ANSWERS = / (401|403|429|500|503)$/;
+
 type Operation = { tags: string[]; responses: Record<string, { content?: Record<string, unknown> }> };
-type Document = { paths: Record<string, Record<string, Operation>>; components: { schemas: Record<string, unknown> } };
+export type Document = {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, unknown> };
+};
 
 /** Reads the document of a service, by which every reply is judged from then on. */
 export async function openContract(service: { url: string }): Promise<Contract> {
-  const { body: document } = (await call(service, 'GET', '/openapi.json')) as { body: Document };
+  const { body: document } = await call(service, 'GET', '/openapi.json');
+  return createContract(service, document as Document);
+}
+
+/** Judges the replies of a service by a given document. */
+export function createContract(service: { url: string }, document: Document): Contract {
   const validate = compileSchemas(document);
   const seen = new Set<string>();
+  const judge = (method: string, path: string, reply: Reply) => {
+    const route = findRoute(document, method, path);
+    return [
+      ...judgeHeaders(reply),
+      ...(route.responses ? judgeDocumented(validate, route, reply) : judgeUndocumented(validate, route, reply)),
+      ...judgeProblem(reply),
+      ...[reply.body].flat().flatMap(judgeAccounting),
+    ];
+  };
   return {
-    seen,
+    ...{ seen, judge },
     documented: (tag) => listAnswers(document, tag),
     async call(method, path, body, headers) {
       const reply = await call(service, method, path, body, headers);
       const route = findRoute(document, method, path);
-      const faults = [
-        ...judgeHeaders(reply),
-        ...(route.responses ? judgeDocumented(validate, route, reply) : judgeUndocumented(validate, route, reply)),
-        ...judgeProblem(reply),
-        ...[reply.body].flat().flatMap(judgeAccounting),
-      ];
+      const faults = judge(method, path, reply);
       const about = `${method} ${path.slice(0, 100)}: ${reply.status} ${reply.text.slice(0, 1_000)}`;
       expect({ about, faults }).toEqual({ about, faults: [] });
       if (route.responses) seen.add(`${method} ${route.template} ${reply.status}`);
@@ -72,14 +89,30 @@ type Route = { head: boolean; method: string; template?: string; responses?: Ope
 function findRoute({ paths }: Document, called: string, path: string): Route {
   const head = called === 'HEAD';
   const method = head ? 'get' : called.toLowerCase();
-  const segments = path.replace(/\?.*$/s, '').replace(/\/$/, '').split('/');
+  const segments = path
+    .replace(/[?#].*$/s, '')
+    .replace(/\/$/, '')
+    .split('/')
+    .map(decodeSegment);
   const template = Object.keys(paths).find((candidate) => {
     const parts = candidate.split('/');
-    return parts.length === segments.length && parts.every((part, n) => part.startsWith('{') || part === segments[n]);
+    return (
+      parts.length === segments.length &&
+      parts.every((part, n) => (part.startsWith('{') ? segments[n] !== '' : part === segments[n]))
+    );
   });
   return template === undefined
     ? { head, method }
     : { head, method, template, responses: paths[template]?.[method]?.responses };
+}
+
+/** As a router reads it; one that cannot be decoded is no word of a path. */
+function decodeSegment(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
 }
 
 function judgeHeaders({ status, headers }: Reply): string[] {
@@ -89,9 +122,10 @@ function judgeHeaders({ status, headers }: Reply): string[] {
   return faults;
 }
 
-function judgeDocumented(validate: Validate, { head, method, template = '', responses }: Route, reply: Reply) {
+function judgeDocumented(validate: Validate, route: Route, reply: Reply): string[] {
+  const { head, method, template = '', responses } = route;
   const response = responses?.[reply.status];
-  if (response === undefined) return ['not a documented answer'];
+  if (response === undefined) return judgeCommon(validate, route, reply);
   if (head) return reply.text === '' ? [] : ['a body in answer to HEAD'];
   const mediaTypes = Object.keys(response.content ?? {});
   const type = reply.headers.get('content-type')?.split(';')[0] ?? '';
@@ -101,6 +135,16 @@ function judgeDocumented(validate: Validate, { head, method, template = '', resp
     reply.body,
     ...['paths', template, method, 'responses', `${reply.status}`, 'content', type, 'schema'],
   );
+}
+
+/** Refusals that come before any route, and so are documented for all of them at once. */
+const COMMON = new Set(['request_timeout', 'headers_too_large', 'malformed_request']);
+
+function judgeCommon(validate: Validate, { head, template }: Route, { status, text, body }: Reply): string[] {
+  if (head && text === '' && [400, 408, 431].includes(status)) return [];
+  const { code = '' } = (typeof body === 'object' ? body : {}) as { code?: string };
+  if (!COMMON.has(code)) return [`not a documented answer of ${template}`];
+  return validate(body, 'components', 'schemas', 'Problem');
 }
 
 /** A path that is not documented is for people, or not served; a method that is not documented is refused, or its path is. */
