@@ -40,8 +40,8 @@ export type AppDeps = NotificationDeps & {
   corsOrigins: string[];
 };
 
-/** What is accepted of a caller as a request id; anything else gets one of ours. */
-const REQUEST_ID = /^[\w.-]{1,64}$/;
+/** What is accepted of a caller as a request id, as it is logged: nothing that begins like a key. Else it gets one of ours. */
+const REQUEST_ID = /^(?!nk_)[\w.-]{1,64}$/i;
 
 /** The HTTP side of the service: parsing, routes, documents and errors. It listens nowhere yet. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {

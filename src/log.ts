@@ -10,9 +10,25 @@ export function createLogger({ LOG_LEVEL }: Pick<Config, 'LOG_LEVEL'>, destinati
     : pino(options);
 }
 
-/** An error as it may be logged: PostgreSQL's `detail`, deep in the fields of Prisma's errors, quotes the row refused. */
+/**
+ * An error as it may be logged, without what it quotes: PostgreSQL's `detail`, deep in the fields of Prisma's errors, has
+ * the row refused, and its message may have a value.
+ */
 function withoutData(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const { name, code, message, stack } = error as NodeJS.ErrnoException;
-  return { type: name, code, message, stack };
+  const { name: type, code, message, stack } = error as NodeJS.ErrnoException;
+  const sqlState = findSqlState(error);
+  if (!QUOTING_SQLSTATES.test(sqlState)) return { type, code, message, stack };
+  const withheld = `PostgreSQL refused a value (SQLSTATE ${sqlState}), which its message may quote.`;
+  const frames = stack?.startsWith(`${type}: ${message}`) ? stack.slice(`${type}: ${message}`.length) : '';
+  return { type, code, message: withheld, stack: `${type}: ${withheld}${frames}` };
+}
+
+/** Data exceptions, and what a trigger raises (PostgreSQL, appendix A). The messages of all others have names only. */
+const QUOTING_SQLSTATES = /^(22|P0)/;
+
+/** Where Prisma keeps what PostgreSQL said; '' for any other error. */
+function findSqlState(error: Error): string {
+  const { meta } = error as { meta?: { driverAdapterError?: { cause?: { originalCode?: string } } } };
+  return meta?.driverAdapterError?.cause?.originalCode ?? '';
 }

@@ -1,5 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PublishBatchCommand, type PublishBatchCommandOutput, type SNSClient } from '@aws-sdk/client-sns';
+import {
+  PublishBatchCommand,
+  type PublishBatchCommandOutput,
+  type SNSClient,
+  SNSServiceException,
+} from '@aws-sdk/client-sns';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { MESSAGE_BYTES_MAX, type Message } from './message.ts';
@@ -83,12 +88,15 @@ async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message,
       if (REFUSALS.test(name) && !TOPIC_AT_FAULT.test(message)) {
         return isolateRefusal(deps, pending, outcomes, signal, error as Error);
       }
-      deps.log.warn(
-        { error: name, reason: message, tries: tries + 1 },
-        'SNS did not take a batch; it will be tried again',
-      );
+      const fault = { error: name, ...describeFault(error as Error), tries: tries + 1 };
+      deps.log.warn(fault, 'SNS did not take a batch; it will be tried again');
     }
   }
+}
+
+/** What SNS says may quote a message, and with it an address; what a socket says cannot. */
+function describeFault(error: Error): { status?: number | undefined } | { reason: string } {
+  return error instanceof SNSServiceException ? { status: error.$metadata.httpStatusCode } : { reason: error.message };
 }
 
 /** The call as a whole was refused: each message goes alone, so that the one at fault does not take its neighbours along. */
