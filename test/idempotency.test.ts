@@ -119,6 +119,19 @@ describe('a request repeated under its Idempotency-Key', () => {
     expect(again.text).toBe(first.text);
   });
 
+  it('is refused with 422 when it differs in what it expects', async () => {
+    const body = { payload: 'expects', send_at: '2098-01-01T00:00:00Z', expected_recipients: 20 };
+    const first = await send('expects', body);
+
+    const same = await send('expects', { ...body, tolerance: 0 });
+    const tolerant = await send('expects', { ...body, tolerance: 1 });
+    const other = await send('expects', { ...body, expected_recipients: 21 });
+    const { expected_recipients: _, ...without } = body;
+
+    expect([first.status, same.status, same.text]).toEqual([202, 202, first.text]);
+    expect([tolerant.status, other.status, (await send('expects', without)).status]).toEqual([422, 422, 422]);
+  });
+
   it('has one notification and one set of messages, however many arrive at once', async () => {
     const body = { payload: 'fifty at once', user_ids: Array.from({ length: 20 }, (_, n) => n + 1) };
 

@@ -4,11 +4,12 @@ import { createInterface } from 'node:readline';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadDemoUsers } from '../src/local/demo-users.ts';
-import { startTestService, type TestService } from './support/service.ts';
+import { createTestKey, startGuardedService } from './support/auth.ts';
+import type { TestService } from './support/service.ts';
 
 const README = new URL('../README.md', import.meta.url);
 /** What differs from run to run. */
-const VOLATILE = /"(?:[0-9a-f-]{36}|\/requests\/[0-9a-f-]{36}|\d{4}-\d\d-\d\dT[\d:.]+Z)"/g;
+const VOLATILE = /"(?:(?:notifications\/)?[0-9a-f-]{36}|\/requests\/[0-9a-f-]{36}|\d{4}-\d\d-\d\dT[\d:.]+Z)"/g;
 /** A broadcast to the demo users is done long before it has been asked for this often. */
 const REPLY_TRIES_MAX = 300;
 /** What `npm run local` loads when it is told nothing else. */
@@ -55,9 +56,11 @@ async function waitForReply(run: () => Promise<string>, shown: string): Promise<
 
 describe('the tour of the README', () => {
   let service: TestService;
+  let key: string;
 
   beforeAll(async () => {
-    service = await startTestService();
+    service = await startGuardedService();
+    key = await createTestKey(service.db, { name: 'demo' });
     await loadDemoUsers(service.db, DEMO_USERS);
   });
   afterAll(() => service.stop());
@@ -68,7 +71,9 @@ describe('the tour of the README', () => {
     const wrong: unknown[] = [];
 
     for (const { commands, shown } of tour) {
-      const typed = commands.map((line) => line.replace('http://127.0.0.1:8000', service.url));
+      const typed = commands.map((line) =>
+        line.replace('http://127.0.0.1:8000', service.url).replace(/^key=.+/, `key=${key}`),
+      );
       for (const line of typed.slice(0, -1)) await shell.run(line);
       const seen = () => shell.run(typed.at(-1) ?? '');
       if (shown === undefined) await seen();

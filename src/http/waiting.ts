@@ -25,7 +25,7 @@ export async function withinTime<Result>(
   });
 }
 
-/** Does `work` with a signal that is aborted, as a refusal to try again elsewhere, when the client has left or the process stops. */
+/** Does `work` with a signal that is aborted, with a refusal as its reason, when the client has left or the process stops. */
 export async function whileWanted<Result>(
   { raw: { socket } }: FastifyRequest,
   stopping: AbortSignal,

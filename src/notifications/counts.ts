@@ -1,17 +1,15 @@
 import { Prisma } from '../generated/client.ts';
 
+/** Why a user is not told, as it is found when they are resolved, in this order. */
+export const REASONS_FOUND = ['unknown_user', 'no_preferences', 'opted_out', 'no_contact'] as const;
+
+export type ReasonFound = (typeof REASONS_FOUND)[number];
+
 /**
- * Why a user is not told; a user has exactly one reason. The first four are found when a page is resolved, in this order;
- * the last two are given to everyone who is left when a notification ends early.
+ * Why a user is not told; a user has exactly one reason. The last two are given to everyone who is left when a
+ * notification ends early.
  */
-export const SUPPRESSION_REASONS = [
-  'unknown_user',
-  'no_preferences',
-  'opted_out',
-  'no_contact',
-  'canceled',
-  'expired',
-] as const;
+export const SUPPRESSION_REASONS = [...REASONS_FOUND, 'canceled', 'expired'] as const;
 
 export type Reason = (typeof SUPPRESSION_REASONS)[number];
 

@@ -55,17 +55,22 @@ export function fitsMessage(subject: string | null, payload: string): boolean {
   return text + ENVELOPE_BYTES_MAX + ATTRIBUTES_BYTES_MAX <= MESSAGE_BYTES_MAX;
 }
 
+/** What the messages of a page have in common. */
+export type MessageSource = Pick<
+  ClaimedPage,
+  'notification_id' | 'claimed_at' | 'subject' | 'payload' | 'created_by' | 'traceparent'
+>;
+
 /**
  * Packs the recipients of a page into messages of at most `recipientsPerMessage` recipients and `MESSAGE_BYTES_MAX` bytes.
  * Those of one message share the same channels, so that no queue receives someone who is not meant for it.
  */
-export function composeMessages(page: ClaimedPage, recipients: Recipient[], recipientsPerMessage: number): Message[] {
+export function composeMessages(page: MessageSource, recipients: Recipient[], recipientsPerMessage: number): Message[] {
   const envelope = composeEnvelope(page);
   const messages: Message[] = [];
   for (const [bits, group] of groupByChannels(recipients)) {
     const attributes = composeAttributes(bits, page.traceparent);
-    const room = MESSAGE_BYTES_MAX - envelope.bytes - ATTRIBUTES_BYTES_MAX;
-    for (const pack of packRecipients(group, recipientsPerMessage, room)) {
+    for (const pack of packRecipients(group, recipientsPerMessage, roomOf(envelope))) {
       messages.push({
         get body() {
           return `${envelope.head}${pack.first}${envelope.middle}[${pack.json.join()}]}}`;
@@ -81,8 +86,15 @@ export function composeMessages(page: ClaimedPage, recipients: Recipient[], reci
   return messages;
 }
 
+/** The bytes that one message has for the JSON of its recipients, a comma each included. */
+export function measureRoom(page: MessageSource): number {
+  return roomOf(composeEnvelope(page));
+}
+
+const roomOf = (envelope: { bytes: number }) => MESSAGE_BYTES_MAX - envelope.bytes - ATTRIBUTES_BYTES_MAX;
+
 /** The JSON of a message up to its first recipient's id, and from there to the list of recipients: the same for a page. */
-function composeEnvelope(page: ClaimedPage): { head: string; middle: string; bytes: number } {
+function composeEnvelope(page: MessageSource): { head: string; middle: string; bytes: number } {
   const id = page.notification_id;
   const head = `{"specversion":"1.0","type":"notification.dispatched.v1","source":"/notifications","id":"${id}/`;
   const middle =

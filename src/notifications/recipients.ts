@@ -12,23 +12,39 @@ export type Resolved = { users: number; recipients: Recipient[]; suppressed: Par
 
 type Row = { user_id: number; reason: Reason | null } & { [channel in Channel]: string | null };
 
-/**
- * Decides for every user of a page on which channels they are told, or why they are not, from preferences and addresses as
- * they are now.
- * Plan: bounded by the page's first and last id on every table (an open end walks the whole index for each page).
- */
+/** A part of an audience: whoever of it has an id from the first to the last. */
+export type AudienceRange = {
+  /** SQL of the ids that were named, as the column `user_id`; null: everyone, that is every mirrored user. */
+  named: Prisma.Sql | null;
+  first_user_id: number;
+  last_user_id: number;
+};
+
+/** Everyone of a claimed page, as `resolveRange` finds them; of one that is withdrawn, nobody is told. */
 export async function resolveRecipients(db: Database, page: ClaimedPage): Promise<Resolved> {
-  if (page.withdrawn !== null) return withdrawEveryone(db, page, page.withdrawn);
-  const { id, joined } = audience(page);
+  const { notification_id: id, first_user_id, last_user_id } = page;
+  const named = Prisma.sql`select unnest(user_ids) as user_id from notifications where id = ${id}::uuid`;
+  const range = { named: page.everyone ? null : named, first_user_id, last_user_id };
+  if (page.withdrawn !== null) return withdrawEveryone(db, range, page.withdrawn);
+  return resolveRange(db, range, page.channels);
+}
+
+/**
+ * Decides for every user of a range on which channels they are told, or why they are not, from preferences and addresses
+ * as they are now.
+ * Plan: bounded by the range's first and last id on every table (an open end walks the whole index for each page).
+ */
+export async function resolveRange(db: Database, range: AudienceRange, channels: Channel[]): Promise<Resolved> {
+  const { id, joined } = joinAudience(range);
   const rows = await db.$queryRaw<Row[]>`
-    select ${id} as user_id, ${selectAddresses(page.channels)}, ${selectReason(page.channels)} as reason
+    select ${id} as user_id, ${selectAddresses(channels)}, ${selectReason(channels)} as reason
     from ${joined}
     order by 1`;
   return splitRows(rows);
 }
 
-async function withdrawEveryone(db: Database, page: ClaimedPage, reason: Reason): Promise<Resolved> {
-  const { joined } = audience(page);
+async function withdrawEveryone(db: Database, range: AudienceRange, reason: Reason): Promise<Resolved> {
+  const { joined } = joinAudience(range);
   const [row] = await db.$queryRaw<{ users: number }[]>`select count(*)::int as users from ${joined}`;
   const users = row?.users ?? 0;
   return { users, recipients: [], suppressed: { [reason]: users } };
@@ -50,14 +66,18 @@ function withoutNulls(addresses: Record<Channel, string | null>): Partial<Record
   return present;
 }
 
-/** Everyone of a page: the addresses as `u`, the preferences as `p`. The audience `everyone` is every mirrored user. */
-function audience(page: ClaimedPage): { id: Prisma.Sql; joined: Prisma.Sql } {
-  const range = Prisma.sql`between ${page.first_user_id} and ${page.last_user_id}`;
-  const id = page.everyone ? Prisma.sql`u.user_id` : Prisma.sql`a.user_id`;
-  const listed = Prisma.sql`
-    (select unnest(user_ids) as user_id from notifications where id = ${page.notification_id}::uuid) a
-    left join users u on u.user_id = a.user_id and u.user_id ${range}`;
-  const joined = Prisma.sql`${page.everyone ? Prisma.sql`users u` : listed}
+/** Everyone of a range, as SQL behind `from`: the addresses as `u`, the preferences as `p`; and the SQL of their id. */
+export function joinAudience({ named, first_user_id, last_user_id }: AudienceRange): {
+  id: Prisma.Sql;
+  joined: Prisma.Sql;
+} {
+  const range = Prisma.sql`between ${first_user_id} and ${last_user_id}`;
+  const id = named === null ? Prisma.sql`u.user_id` : Prisma.sql`a.user_id`;
+  const users =
+    named === null
+      ? Prisma.sql`users u`
+      : Prisma.sql`(${named}) a left join users u on u.user_id = a.user_id and u.user_id ${range}`;
+  const joined = Prisma.sql`${users}
     left join preferences p on p.user_id = ${id} and p.user_id ${range}
     where ${id} ${range}`;
   return { id, joined };
@@ -65,16 +85,16 @@ function audience(page: ClaimedPage): { id: Prisma.Sql; joined: Prisma.Sql } {
 
 /** One column per channel of the registry: the address when the user is told there, else null. */
 function selectAddresses(wanted: Channel[]): Prisma.Sql {
-  return Prisma.join(
-    CHANNEL_NAMES.map((name) =>
-      wanted.includes(name)
-        ? Prisma.sql`case when ${on(name)} then ${contact(name)} end as ${column(name)}`
-        : Prisma.sql`null as ${column(name)}`,
-    ),
-  );
+  return Prisma.join(CHANNEL_NAMES.map((name) => Prisma.sql`${selectAddress(name, wanted)} as ${column(name)}`));
 }
 
-function selectReason(wanted: Channel[]): Prisma.Sql {
+/** SQL of the address when the user is told on a channel, else null. */
+export function selectAddress(name: Channel, wanted: Channel[]): Prisma.Sql {
+  return wanted.includes(name) ? Prisma.sql`case when ${on(name)} then ${contact(name)} end` : Prisma.sql`null::text`;
+}
+
+/** SQL of the reason why a user is not told; null when they are. */
+export function selectReason(wanted: Channel[]): Prisma.Sql {
   const anyOn = Prisma.join(wanted.map(on), ' or ');
   const anyReachable = Prisma.join(
     wanted.map((name) => Prisma.sql`(${on(name)} and ${contact(name)} is not null)`),

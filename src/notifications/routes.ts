@@ -4,9 +4,15 @@ import { requireScope, type Scope } from '../auth/principal.ts';
 import type { Database } from '../database.ts';
 import { getActor, getPrincipal, requires } from '../http/auth.ts';
 import { LOCATION } from '../http/docs.ts';
+import { NOTIFICATION_BODY_BYTES_MAX } from '../http/limits.ts';
 import { linkNext, pageOf } from '../http/lists.ts';
 import { BODY_PROBLEMS, problems } from '../http/problem.ts';
+import { findTraceparent, findWait, whileWanted, withinTime } from '../http/waiting.ts';
+import { acceptNotification } from './accept.ts';
+import type { Allowances } from './allowances.ts';
+import type { Packing } from './audience.ts';
 import type { Owner } from './lifecycle.ts';
+import { previewNotification } from './preview.ts';
 import {
   createNotificationHeaders,
   createNotificationSchema,
@@ -14,11 +20,11 @@ import {
   notificationListQuery,
   notificationParams,
   notificationSchema,
+  previewSchema,
   sentMessageListQuery,
   sentMessageSchema,
 } from './schemas.ts';
 import {
-  acceptNotification,
   cancelNotification,
   getNotification,
   listNotifications,
@@ -32,39 +38,55 @@ export type NotificationDeps = {
   onAccept: () => void;
   /** Aborted when the process stops: nobody is kept waiting then. */
   stopping: AbortSignal;
+  /** How the dispatchers cut pages and pack messages. */
+  packing: Packing;
+  /** What a principal may send for whom nothing else is said. */
+  allowances: Allowances;
 };
 
 const tags = ['Notifications'];
 
-/** The longest that `Prefer: wait` is honoured; a client that asks for more gets this. */
-const WAIT_MAX_SECONDS = 30;
-
-/** `/notifications`: accept, read, cancel. */
-export function notificationRoutes(app: FastifyInstance, { db, onAccept, stopping }: NotificationDeps): void {
+/** `/notifications`: accept, preview, read, cancel. */
+export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps): void {
+  const { db, onAccept, stopping, packing, allowances } = deps;
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
-  routes.post('/notifications', { schema: createRoute }, async (request, reply) => {
+  routes.post(
+    '/notifications',
+    { schema: createRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX },
+    async (request, reply) => {
+      requireAudienceScope(request);
+      const { dailyRecipients } = getPrincipal(request);
+      const { notification, replayed } = await whileWanted(request, stopping, (signal) =>
+        acceptNotification(db, request.body, {
+          actor: getActor(request),
+          allowances: { ...allowances, recipientsPerDay: dailyRecipients ?? allowances.recipientsPerDay },
+          idempotencyKey: request.headers['idempotency-key'],
+          traceparent: findTraceparent(request),
+          signal,
+        }),
+      );
+      onAccept();
+      void reply.header('location', `/notifications/${notification.id}`);
+      if (replayed) void reply.header('idempotency-replayed', 'true');
+      const waitSeconds = findWait(request.headers.prefer);
+      if (waitSeconds === null) return reply.code(202).send(notification);
+      void reply.header('preference-applied', `wait=${waitSeconds}`);
+      const dispatched = await withinTime(request, waitSeconds, stopping, (signal) =>
+        waitForDispatch(db, notification.id, signal),
+      );
+      return reply.code(dispatched ? 200 : 202).send(dispatched ?? notification);
+    },
+  );
+  routes.post('/notifications/preview', { schema: previewRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX }, (request) => {
     requireAudienceScope(request);
-    const { notification, replayed } = await acceptNotification(db, request.body, {
-      actor: getActor(request),
-      idempotencyKey: request.headers['idempotency-key'],
-      traceparent: findTraceparent(request),
-    });
-    onAccept();
-    void reply.header('location', `/notifications/${notification.id}`);
-    if (replayed) void reply.header('idempotency-replayed', 'true');
-    const waitSeconds = findWait(request.headers.prefer);
-    if (waitSeconds === null) return reply.code(202).send(notification);
-    void reply.header('preference-applied', `wait=${waitSeconds}`);
-    const dispatched = await withinTime(request, waitSeconds, stopping, (signal) =>
-      waitForDispatch(db, notification.id, signal),
-    );
-    return reply.code(dispatched ? 200 : 202).send(dispatched ?? notification);
+    return whileWanted(request, stopping, (signal) => previewNotification(db, request.body, packing, signal));
   });
   routes.get('/notifications', { schema: listRoute }, async (request, reply) => {
     const { query, url } = request;
-    const notifications = await listNotifications(db, findOwner(request, 'notifications:read:all'), query);
-    return reply.headers(linkNext(url, query.limit, notifications, notifications.at(-1)?.id)).send(notifications);
+    const owner = findOwner(request, 'notifications:read:all');
+    const { notifications, full } = await listNotifications(db, owner, query);
+    return reply.headers(linkNext(url, query.limit, notifications, notifications.at(-1)?.id, full)).send(notifications);
   });
   routes.get('/notifications/:id', { schema: getRoute }, (request) =>
     getNotification(db, request.params.id, findOwner(request, 'notifications:read:all')),
@@ -91,41 +113,6 @@ function requireAudienceScope(request: FastifyRequest & { body: NotificationInpu
   requireScope(getPrincipal(request), everyone ? 'notifications:broadcast' : 'notifications:send');
 }
 
-/** The request's trace (W3C Trace Context, version 00), when it has a well-formed one. */
-function findTraceparent({ headers }: FastifyRequest): string | undefined {
-  const { traceparent } = headers;
-  if (typeof traceparent !== 'string') return undefined;
-  return /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent) ? traceparent : undefined;
-}
-
-/** The seconds of `Prefer: wait=N`, bounded. An unreadable preference is ignored, as RFC 7240 asks. */
-function findWait(prefer: string | undefined): number | null {
-  const wait = /(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])/i.exec(prefer ?? '')?.[1];
-  return wait === undefined ? null : Math.min(Number(wait), WAIT_MAX_SECONDS);
-}
-
-/** Does `work` with a signal that is aborted when the time is up, the client has left, or the process stops. */
-async function withinTime<Result>(
-  { raw: { socket } }: FastifyRequest,
-  seconds: number,
-  stopping: AbortSignal,
-  work: (signal: AbortSignal) => Promise<Result>,
-): Promise<Result> {
-  const controller = new AbortController();
-  const end = () => controller.abort();
-  const timer = setTimeout(end, seconds * 1000);
-  socket.once('close', end);
-  stopping.addEventListener('abort', end);
-  if (stopping.aborted) end();
-  try {
-    return await work(controller.signal);
-  } finally {
-    clearTimeout(timer);
-    socket.off('close', end);
-    stopping.removeEventListener('abort', end);
-  }
-}
-
 const acceptHeaders = {
   ...LOCATION,
   'Idempotency-Replayed': {
@@ -148,14 +135,31 @@ const createRoute = {
   response: {
     200: notificationSchema.meta({ description: 'Dispatched, as `Prefer: wait` asked for.', headers: acceptHeaders }),
     202: notificationSchema.meta({ description: 'Accepted.', headers: acceptHeaders }),
-    ...problems('payload_too_large', 'idempotency_key_reused', ...BODY_PROBLEMS),
+    ...problems(
+      ...(['payload_too_large', 'idempotency_key_reused', 'audience_mismatch'] as const),
+      ...(['broadcast_limit_reached', 'daily_recipients_reached'] as const),
+      ...BODY_PROBLEMS,
+    ),
+  },
+};
+
+const previewRoute = {
+  ...requires('notifications:send', 'notifications:broadcast'),
+  ...{ tags, operationId: 'previewNotification', summary: 'Count what a notification would come to' },
+  description:
+    'Takes the body of a notification and answers with the counts that it would have if it were dispatched now and SNS took every message. Nothing is stored or sent, and `expected_recipients` is not looked at.',
+  body: createNotificationSchema,
+  response: {
+    200: previewSchema.describe('What the notification would come to.'),
+    ...problems('payload_too_large', ...BODY_PROBLEMS),
   },
 };
 
 const listRoute = {
   ...requires('notifications:read', 'notifications:read:all'),
   ...{ tags, operationId: 'listNotifications', summary: 'List notifications' },
-  description: 'One’s own, or everyone’s with `notifications:read:all`; newest first.',
+  description:
+    'One’s own, or everyone’s with `notifications:read:all`; newest first. A page ends before its limit when its subjects and payloads add up to more than 4 MiB; `Link` says whether there is more.',
   querystring: notificationListQuery,
   response: { 200: pageOf(notificationSchema), ...problems() },
 };

@@ -28,7 +28,23 @@ const moment = z.iso
   }, 'must be between the years 2000 and 9998')
   .transform((value) => new Date(value));
 
+/** As many faults as a problem lists. */
+const WRONG_IDS_MAX = 100;
+
+/** Of a list with many wrong ids, what the problem will tell of: to zod, a wrong id is fifty times the work of a right one. */
+function cutFaults(ids: unknown): unknown {
+  if (!Array.isArray(ids) || ids.length > USER_IDS_MAX) return ids;
+  let wrong = 0;
+  const end = ids.findIndex((id) => {
+    if (!(Number.isInteger(id) && id >= 1 && id <= USER_ID_MAX)) wrong += 1;
+    return wrong === WRONG_IDS_MAX;
+  });
+  return end === -1 ? ids : ids.slice(0, end + 1);
+}
+
 const channelSchema = z.enum(CHANNEL_NAMES);
+
+const count = z.int().min(0).max(USER_ID_MAX);
 
 /** What to tell whom. Without `user_ids` everyone. */
 export const createNotificationSchema = z
@@ -36,11 +52,27 @@ export const createNotificationSchema = z
     payload: text.describe('The text. Together with the subject it has to fit an SNS message of 256 KiB.'),
     subject: z.exactOptional(text.max(SUBJECT_CHARS_MAX)).describe('For channels that have one, like e-mail.'),
     user_ids: z
-      .exactOptional(z.array(userIdSchema).max(USER_IDS_MAX))
+      .exactOptional(z.preprocess(cutFaults, z.array(userIdSchema).max(USER_IDS_MAX)))
       .describe('The audience; an id given twice counts once. Absent: **everyone**.'),
     channels: z.exactOptional(z.array(channelSchema).min(1).max(100)).describe('Absent: all channels.'),
     send_at: z.exactOptional(moment).describe('Not before this time (RFC 3339). In the past: at once.'),
     expires_at: z.exactOptional(moment).describe('Whoever is not told by this time (RFC 3339) is not told any more.'),
+    expected_recipients: z
+      .exactOptional(count)
+      .describe(
+        'How many users the caller believes will be told. When the audience, as it is now, has another number, nothing is sent. For everyone only, without `user_ids`.',
+      ),
+    tolerance: z
+      .exactOptional(count)
+      .describe('By how many users `expected_recipients` may be wrong, more or fewer; 0 when absent.'),
+  })
+  .refine(({ expected_recipients, user_ids }) => expected_recipients === undefined || user_ids === undefined, {
+    path: ['expected_recipients'],
+    message: 'is for a notification to everyone, without user_ids',
+  })
+  .refine(({ tolerance, expected_recipients }) => tolerance === undefined || expected_recipients !== undefined, {
+    path: ['tolerance'],
+    message: 'needs expected_recipients',
   })
   .refine(({ send_at, expires_at }) => !send_at || !expires_at || send_at < expires_at, {
     path: ['expires_at'],
@@ -50,7 +82,6 @@ export const createNotificationSchema = z
 
 export type NotificationInput = z.output<typeof createNotificationSchema>;
 
-const count = z.int().min(0).max(USER_ID_MAX);
 const perReason = {
   unknown_user: count.describe('Nobody has the id.'),
   no_preferences: count.describe('They have no preferences.'),
@@ -73,6 +104,23 @@ const countsSchema = z
   })
   .describe('Always: targeted = published + the sum of suppressed + failed + pending.')
   .meta({ id: 'Counts' });
+
+/** What a notification would come to. */
+export const previewSchema = z
+  .object({
+    targeted: count.describe('Users of the audience.'),
+    ...countsSchema.pick({ published: true, suppressed: true, by_channel: true }).shape,
+    messages: count.describe('SNS messages that would be published.'),
+  })
+  .meta({
+    id: 'Preview',
+    description: 'Always: targeted = published + the sum of suppressed.',
+    example: {
+      ...{ targeted: 3, published: 2 },
+      suppressed: { unknown_user: 0, no_preferences: 1, opted_out: 0, no_contact: 0, canceled: 0, expired: 0 },
+      ...{ by_channel: { email: 2, sms: 1 }, messages: 2 },
+    },
+  });
 
 /** A notification as the API shows it. */
 export const notificationSchema = z

@@ -1,62 +1,18 @@
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { v7 as uuidv7 } from 'uuid';
-import { type Actor, audited } from '../audit/record.ts';
-import { CHANNEL_NAMES, type Channel, channelsOfBits } from '../channels.ts';
+import type { Actor } from '../audit/record.ts';
+import { type Channel, channelsOfBits } from '../channels.ts';
 import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
-import type { NotificationStatus } from '../generated/client.ts';
+import { type NotificationStatus, Prisma } from '../generated/client.ts';
 import { cancelRunning, type Owner } from './lifecycle.ts';
-import { fitsMessage } from './message.ts';
-import { isDispatched, type NotificationRow, toAcceptedRow, toResource, UNREAD_COLUMNS } from './resource.ts';
-import type { NotificationInput, NotificationResource } from './schemas.ts';
+import { isDispatched, type NotificationRow, toResource, UNREAD_COLUMNS } from './resource.ts';
+import type { NotificationResource } from './schemas.ts';
 
-/** Who sends, and what a request carries beside its body. */
-export type Origin = { actor: Actor; idempotencyKey: string | undefined; traceparent: string | undefined };
+/** Subjects and payloads in a page of the list add up to at most this, in bytes: a thousand may have 256 KiB each. */
+const LIST_BYTES_MAX = 4 * 1024 * 1024;
 
 /** How often a caller who waits for the end of a dispatch has it looked up: at first, doubling up to the last. */
 const WAIT_POLL_MS = { first: 10, last: 250 };
-
-/**
- * Accepts a notification: one INSERT, durable when this returns. The row is the queue; the dispatcher does the rest.
- * Under a key used before, the same input gets the notification as it was first answered.
- *
- * @throws ServiceError payload_too_large, idempotency_key_reused
- */
-export async function acceptNotification(
-  db: Database,
-  input: NotificationInput,
-  origin: Origin,
-): Promise<{ notification: NotificationResource; replayed: boolean }> {
-  const subject = input.subject ?? null;
-  if (!fitsMessage(subject, input.payload)) throw new ServiceError('payload_too_large');
-  const userIds = input.user_ids === undefined ? null : [...new Set(input.user_ids)].toSorted((a, b) => a - b);
-  const channels = CHANNEL_NAMES.filter((name) => input.channels?.includes(name) ?? true);
-  const key = origin.idempotencyKey ?? null;
-  const hash = hashRequest({ ...input, channels }, userIds);
-  const id = uuidv7();
-  // `on conflict do nothing` waits for a rival under the same key to commit, so that its row can be read below.
-  const owner = origin.actor.principal;
-  const record = audited(origin.actor, {
-    ...{ action: 'notification.send', object: `notifications/${id}` },
-    outcome: userIds === null ? 'accepted for everyone' : 'accepted',
-  });
-  const inserted = await db.$queryRaw<unknown[]>`
-    with written as (insert into notifications (id, subject, payload, user_ids, everyone, channels, status, created_by, idempotency_key,
-      request_hash, traceparent, send_at, expires_at, waiting_since, targeted)
-    select ${id}::uuid, ${subject}, ${input.payload}, ${userIds ?? []}::int[], ${userIds === null}, ${channels}::text[],
-      case when send_at > now() then 'scheduled' else 'queued' end::notification_status, ${owner}, ${key},
-      ${hash}, ${origin.traceparent ?? null}, send_at, ${input.expires_at ?? null}::timestamptz,
-      greatest(now(), send_at), ${userIds?.length ?? 0}
-    from (select ${input.send_at ?? null}::timestamptz as send_at) given
-    on conflict (created_by, idempotency_key) do nothing returning id), ${record} select 1 as inserted from written`;
-  const replayed = inserted.length === 0;
-  const where =
-    replayed && key !== null ? { created_by_idempotency_key: { created_by: owner, idempotency_key: key } } : { id };
-  const { request_hash, ...row } = await db.notification.findUniqueOrThrow({ where, omit: { user_ids: true } });
-  if (request_hash === null || !hash.equals(request_hash)) throw new ServiceError('idempotency_key_reused');
-  return { notification: toResource(toAcceptedRow(row), { first: 0, last: 0 }), replayed };
-}
 
 /** @throws ServiceError notification_not_found, also when it is out of reach */
 export async function getNotification(db: Database, id: string, owner: Owner): Promise<NotificationResource> {
@@ -64,24 +20,59 @@ export async function getNotification(db: Database, id: string, owner: Owner): P
   return showRow(db, row);
 }
 
-/** Notifications within reach, newest first, from behind the id `cursor`; all or those of one status. */
+/** Which notifications a list is to show: all or those of one status, from behind the id `cursor`. */
+type ListQuery = { status?: NotificationStatus | undefined; limit: number; cursor?: string | undefined };
+
+/**
+ * Notifications within reach, newest first. `full`: there may be more behind them, because the limit, or the bytes that a
+ * page may have, ended it.
+ */
 export async function listNotifications(
   db: Database,
   owner: Owner,
-  { status, limit, cursor }: { status?: NotificationStatus | undefined; limit: number; cursor?: string | undefined },
-): Promise<NotificationResource[]> {
+  query: ListQuery,
+): Promise<{ notifications: NotificationResource[]; full: boolean }> {
+  const { last, full } = await cutList(db, owner, query);
+  if (last === null) return { notifications: [], full };
+  const { status, limit, cursor } = query;
   const rows = await db.notification.findMany({
     where: {
       ...(owner !== null && { created_by: owner }),
       ...(status && { status }),
-      ...(cursor && { id: { lt: cursor } }),
+      id: { gte: last, ...(cursor && { lt: cursor }) },
     },
     orderBy: { id: 'desc' },
     take: limit,
     omit: UNREAD_COLUMNS,
   });
   const range = await findUserRange(db, rows);
-  return rows.map((row) => toResource(row, range));
+  return { notifications: rows.map((row) => toResource(row, range)), full };
+}
+
+/**
+ * The last id of a page of the list, before any text is read: `octet_length` of a value stored out of line takes its
+ * length from the pointer.
+ * Plan: the index of owner and status, backwards, to the limit.
+ */
+async function cutList(db: Database, owner: Owner, { status, limit, cursor }: ListQuery) {
+  const conditions = [
+    Prisma.sql`true`,
+    ...(owner === null ? [] : [Prisma.sql`created_by = ${owner}`]),
+    ...(status === undefined ? [] : [Prisma.sql`status = ${status}::notification_status`]),
+    ...(cursor === undefined ? [] : [Prisma.sql`id < ${cursor}::uuid`]),
+  ];
+  const [cut] = await db.$queryRaw<{ last: string | null; full: boolean }[]>`
+    select (array_agg(id order by id))[1]::text as last, coalesce(max(found) >= ${limit} or max(found) > count(*), false) as full
+    from (
+      select id, sum(bytes) over newest as bytes, row_number() over newest as number, count(*) over () as found
+      from (
+        select id, octet_length(payload) + coalesce(octet_length(subject), 0) as bytes
+        from notifications where ${Prisma.join(conditions, ' and ')} order by id desc limit ${limit}
+      ) read
+      window newest as (order by id desc)
+    ) measured
+    where bytes <= ${LIST_BYTES_MAX} or number = 1`;
+  return cut ?? { last: null, full: false };
 }
 
 /**
@@ -161,11 +152,4 @@ async function findUserRange(db: Database, rows: NotificationRow[]) {
   if (!rows.some((row) => row.everyone && !row.exhausted)) return { first: 0, last: 0 };
   const { _min, _max } = await db.user.aggregate({ _min: { user_id: true }, _max: { user_id: true } });
   return { first: _min.user_id ?? 0, last: _max.user_id ?? 0 };
-}
-
-/** SHA-256 of what was asked for, whatever the order of its fields, ids or channels. */
-function hashRequest(input: NotificationInput, userIds: number[] | null): Buffer {
-  const { payload, subject = null, channels, send_at = null, expires_at = null } = input;
-  const asked = JSON.stringify([payload, subject, userIds, channels, send_at, expires_at]);
-  return createHash('sha256').update(asked).digest();
 }

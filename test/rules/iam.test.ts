@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 const ACTION_OF: Record<string, string> = { PublishBatch: 'Publish', DeleteMessageBatch: 'DeleteMessage' };
 
 /** What the SDK exports that calls nothing by itself. */
-const CALLS_NOTHING = /^(SNSClient|SQSClient|QueueDoesNotExist)$/;
+const CALLS_NOTHING = /^(SNSClient|SQSClient|QueueDoesNotExist|SNSServiceException)$/;
 
 /** Who needs a policy, and the sources that make the calls. */
 const CALLERS = {

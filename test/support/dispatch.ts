@@ -3,10 +3,11 @@ import pino, { type Logger } from 'pino';
 import { expect, onTestFinished, vi } from 'vitest';
 import type { Channel } from '../../src/channels.ts';
 import { createDatabase, type Database } from '../../src/database.ts';
+import { acceptNotification } from '../../src/notifications/accept.ts';
 import { type DispatcherDeps, dispatchNext } from '../../src/notifications/dispatcher.ts';
 import { createPublisher } from '../../src/notifications/publisher.ts';
 import type { NotificationInput, NotificationResource } from '../../src/notifications/schemas.ts';
-import { acceptNotification, getNotification } from '../../src/notifications/service.ts';
+import { getNotification } from '../../src/notifications/service.ts';
 import { createTestDatabase } from './database.ts';
 
 export const CALLER = 'key:billing';
@@ -15,6 +16,9 @@ export const TOPIC_ARN = 'arn:aws:sns:us-east-1:000000000000:notifications';
 
 /** Never aborted: for a dispatch that nobody stops. */
 export const UNSTOPPED = new AbortController().signal;
+
+/** As much as there are numbers for. */
+const UNLIMITED = { broadcastsPerHour: 1_000_000, recipientsPerDay: null };
 
 /** A database for the tests of a file. Each call of what this returns is another client on it, that ends with its test. */
 export async function openTestDatabase(): Promise<(poolMax?: number) => Database> {
@@ -50,8 +54,12 @@ export function createLog(): { log: Logger; lines: { level: number; msg: string 
 
 /** Accepts a notification; without `user_ids` to everyone. Returns its id. */
 export async function accept(db: Database, input: Partial<NotificationInput> = {}): Promise<string> {
-  const origin = { actor: ACTOR, idempotencyKey: undefined, traceparent: undefined };
-  const { notification } = await acceptNotification(db, { payload: 'Your statement is ready', ...input }, origin);
+  const origin = { actor: ACTOR, allowances: UNLIMITED, idempotencyKey: undefined, traceparent: undefined };
+  const { notification } = await acceptNotification(
+    db,
+    { payload: 'Your statement is ready', ...input },
+    { ...origin, signal: UNSTOPPED },
+  );
   return notification.id;
 }
 
