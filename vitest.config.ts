@@ -1,6 +1,25 @@
+import { randomInt } from 'node:crypto';
 import { defineConfig } from 'vitest/config';
 
-/** `rules` reads the sources only, `service` runs on PostgreSQL and the SNS/SQS emulator, `browser` adds Chromium. */
+/** Everything random follows from it; FUZZ_SEED repeats a run. */
+const seed = Number(process.env['FUZZ_SEED'] ?? randomInt(2 ** 31));
+const isShort = process.env['FUZZ'] === 'short';
+const FUZZ = isShort
+  ? { seed, isShort, malformed: 5_000, valid: 1_000, raw: 300, sequences: 200 }
+  : { seed, isShort, malformed: 120_000, valid: 10_000, raw: 5_000, sequences: 5_000 };
+
+/** On PostgreSQL and the SNS/SQS emulator. */
+const SERVICE = {
+  globalSetup: ['test/support/infrastructure.ts'],
+  setupFiles: ['test/support/environment.ts'],
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+};
+
+/**
+ * `rules` reads the sources only, `service` runs on PostgreSQL and the SNS/SQS emulator, `browser` adds Chromium, `fuzz`
+ * sends what nobody would, in its short form with FUZZ=short, and `bench` measures.
+ */
 export default defineConfig({
   test: {
     // Mostly waiting for PostgreSQL, processes and sockets, so that no core need be left for the runner.
@@ -9,16 +28,18 @@ export default defineConfig({
       { test: { name: 'rules', include: ['test/rules/**/*.test.ts'] } },
       {
         test: {
-          name: 'service',
-          include: ['test/**/*.test.ts'],
-          exclude: ['test/rules/**', 'test/browser/**'],
-          globalSetup: ['test/support/infrastructure.ts'],
-          setupFiles: ['test/support/environment.ts'],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
+          ...{ ...SERVICE, name: 'service', include: ['test/**/*.test.ts'] },
+          exclude: ['test/rules/**', 'test/browser/**', 'test/fuzz/**'],
         },
       },
       { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 120_000 } },
+      { test: { ...SERVICE, name: 'bench', include: ['test/bench/**/*.ts'], fileParallelism: false } },
+      {
+        test: {
+          ...{ ...SERVICE, name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] },
+          provide: { fuzz: FUZZ },
+        },
+      },
     ],
   },
 });
