@@ -27,15 +27,24 @@ async function main(args: string[]): Promise<number> {
 async function run(db: Database, given: KeyCommand): Promise<number> {
   if (given.command === 'list') return printTable(await listApiKeys(db));
   if (given.command === 'revoke') return revoke(db, given);
-  const expiresInSeconds = given['expires-in'] ?? null;
-  const { name } = given;
-  if (given.command === 'rotate') {
-    const key = await rotateApiKey(db, { name, overlapSeconds: given.overlap, expiresInSeconds });
-    return key === null ? refuse(`no key is named ${name}`) : printKey(key);
-  }
-  const dailyRecipients = given['daily-recipients'] ?? null;
-  const key = await createApiKey(db, { name, scopes: given.scope, expiresInSeconds, dailyRecipients });
+  if (given.command === 'rotate') return rotate(db, given);
+  const {
+    name,
+    scope: scopes,
+    'expires-in': expiresInSeconds = null,
+    'daily-recipients': dailyRecipients = null,
+  } = given;
+  const key = await createApiKey(db, { name, scopes, expiresInSeconds, dailyRecipients });
   return key === null ? refuse(`the name ${name} is taken; rotate gives it another key`) : printKey(key);
+}
+
+async function rotate(db: Database, given: KeyCommand & { command: 'rotate' }): Promise<number> {
+  const { name, revive, overlap: overlapSeconds, scope: scopes, 'daily-recipients': dailyRecipients } = given;
+  const expiresInSeconds = given['expires-in'] ?? null;
+  const key = await rotateApiKey(db, { name, overlapSeconds, expiresInSeconds, scopes, dailyRecipients, revive });
+  if (key !== null) return printKey(key);
+  if (revive) return refuse(`no key is named ${name}`);
+  return refuse(`no valid key is named ${name}; --revive gives one to a caller whose keys are all revoked or expired`);
 }
 
 async function revoke(db: Database, { name, id }: { name?: string | undefined; id?: string | undefined }) {
@@ -51,10 +60,13 @@ function refuse(reason: string): number {
   return 1;
 }
 
-/** The key alone goes to stdout, for scripts. */
+/** The key alone goes to stdout, for scripts; npm must not add to it. */
 function printKey(key: string): number {
   console.log(key);
-  console.error('This key is shown once and cannot be read again: keep it where secrets are kept.');
+  console.error(
+    'This key is shown once and cannot be read again: keep it where secrets are kept. ' +
+      'A script captures it alone by `npm run -s api-key -- …`.',
+  );
   return 0;
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, METHODS } from 'node:http';
+import type { Socket } from 'node:net';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyError,
@@ -40,8 +41,8 @@ export type AppDeps = NotificationDeps & {
   corsOrigins: string[];
 };
 
-/** What is accepted of a caller as a request id, as it is logged: nothing that begins like a key. Else it gets one of ours. */
-const REQUEST_ID = /^(?!nk_)[\w.-]{1,64}$/i;
+/** What is accepted of a caller as a request id, as it is logged: nothing that may hold a key. Else it gets one of ours. */
+const REQUEST_ID = /^(?!.*nk_)[\w.-]{1,64}$/i;
 
 /** The HTTP side of the service: parsing, routes, documents and errors. It listens nowhere yet. */
 export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
@@ -56,7 +57,7 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
     // What arrives on an open connection while the process stops is answered like anything else; `close` waits for it.
     return503OnClosing: false,
     frameworkErrors: (...refused) => refuseUnroutable(metrics, ...refused),
-    clientErrorHandler: answerClientError,
+    clientErrorHandler: (error, socket) => refuseUnreadable(deps.log, metrics, error, socket),
   });
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(serializerCompiler);
@@ -82,10 +83,11 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
 async function guardRequests(app: FastifyInstance, metrics: Metrics, deps: AppDeps): Promise<void> {
   watchRequests(app, metrics);
   await secureReplies(app);
+  // Before anything is refused, or the page that asked could not read why.
+  await allowOrigins(app, deps.corsOrigins);
   limitConnections(app);
   const countForPrincipal = await limitRates(app, deps.rateLimits);
   await shedLoad(app);
-  await allowOrigins(app, deps.corsOrigins);
   refuseUnknownPaths(app);
   protectRoutes(app, deps.authenticate, countForPrincipal);
 }
@@ -120,6 +122,14 @@ function refuseUnroutable(metrics: Metrics, error: FastifyError, request: Fastif
   renderError(error, request, reply.headers({ ...BARE_HEADERS, 'x-request-id': request.id }));
   logRequest(request, reply);
   metrics.countReply(request, reply);
+}
+
+/** What is not even HTTP is answered on its socket, and leaves the same traces. */
+function refuseUnreadable(log: FastifyBaseLogger, metrics: Metrics, error: Error, socket: Socket): void {
+  const answer = answerClientError(error, socket);
+  if (answer === null) return;
+  log.info(answer, 'request');
+  metrics.countRefusal(answer.status);
 }
 
 /** As soon as it is routed: a fault of its body must not hide that nothing is served under its path. */

@@ -2,13 +2,14 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 
 /** A whole number between two bounds, from text. */
-const whole = (min: number, max: number, preset: number) =>
+const between = (min: number, max: number) =>
   z
     .string()
     .regex(/^\d+$/, 'must be a whole number')
     .transform(Number)
-    .pipe(z.int().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`))
-    .default(preset);
+    .pipe(z.int().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`));
+
+const whole = (min: number, max: number, preset: number) => between(min, max).default(preset);
 
 const text = z.string().min(1);
 
@@ -23,7 +24,9 @@ function isNetwork(value: string): boolean {
   const [address = '', prefix, ...more] = value.split('/');
   const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
   return (
-    more.length === 0 && bits > 0 && (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits))
+    more.length === 0 &&
+    bits > 0 &&
+    (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) >= 1 && Number(prefix) <= bits))
   );
 }
 
@@ -33,9 +36,6 @@ function isOrigin(value: string): boolean {
 
 const oneOf = <const Values extends [string, ...string[]]>(...values: Values) =>
   z.enum(values, `must be one of ${values.join(', ')}`);
-
-/** What may be left out; absent it is undefined. */
-const optionalWhole = (min: number, max: number) => whole(min, max, min).unwrap().optional();
 
 /** Comma-separated values, none by default. */
 const list = (isValid: (value: string) => boolean, message: string) =>
@@ -72,7 +72,7 @@ export const configSchema = z.object({
   RATE_LIMIT_PER_ADDRESS: whole(0, 10_000_000, 30_000),
   RATE_LIMIT_PER_PRINCIPAL: whole(0, 10_000_000, 30_000),
   BROADCAST_MAX_PER_HOUR: whole(0, 1_000_000, 20),
-  DAILY_RECIPIENTS: optionalWhole(0, 2_147_483_647),
+  DAILY_RECIPIENTS: between(0, 2_147_483_647).optional(),
   TRUST_PROXY: list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, separated by commas'),
   CORS_ORIGINS: list(isOrigin, 'must be origins like https://app.example.com, separated by commas'),
   DATABASE_POOL_MAX: whole(2, 1000, 10),

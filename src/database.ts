@@ -12,7 +12,7 @@ const CONNECT_TIMEOUT_MS = 3_000;
 const STATEMENT_TIMEOUT_MS = 10_000;
 /** For a database that no longer answers at all: a little more than the server's own limit, so that the server speaks first. */
 const QUERY_TIMEOUT_MS = 12_000;
-/** Prepared statements kept per connection. Ours are about 40; batched reads vary in length and must not pile up. */
+/** Prepared statements kept per connection: far more than we have, but for batched reads, which vary in length and must not pile up. */
 const NAMED_STATEMENTS_MAX = 200;
 
 /** Opens one pool of at most `poolMax` connections to PostgreSQL, with the Prisma client on it. `$disconnect` ends both. */

@@ -30,7 +30,10 @@ export const ERRORS = {
   headers_too_large: [431, 'The request headers are too large.'],
   internal_error: [500, 'Something went wrong on our side. The request id finds it in our logs.'],
   overloaded: [503, 'The service is overloaded at the moment. Try again shortly.'],
-  credentials_unverifiable: [503, 'The issuer of these credentials cannot be reached at the moment. Try again shortly.'],
+  credentials_unverifiable: [
+    503,
+    'The issuer of these credentials cannot be reached at the moment. Try again shortly.',
+  ],
   unavailable: [503, 'The service cannot reach its database at the moment. Try again shortly.'],
 } as const satisfies Record<string, readonly [status: number, message: string]>;
 

@@ -3,7 +3,7 @@ import { devNull } from 'node:os';
 import { join } from 'node:path';
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import { applyMigrations } from '../prisma/migrate.ts';
-import { createApiKey } from './auth/api-keys.ts';
+import { createApiKey, rotateApiKey } from './auth/api-keys.ts';
 import { SCOPE_NAMES } from './auth/principal.ts';
 import type { Channel } from './channels.ts';
 import { ConfigError, configSchema, localConfigSchema, parseConfig } from './config.ts';
@@ -119,10 +119,10 @@ function startSenders(sqs: SQSClient, queueUrls: Record<Channel, string>): () =>
   };
 }
 
-/** A key of every scope, instead of that of an earlier run, which nobody may have kept. */
+/** A key of every scope; those of earlier runs, which nobody may have kept, end. One row a start stays, as its record. */
 async function replaceDemoKey(db: Database): Promise<string | null> {
-  await db.apiKey.deleteMany({ where: { name: DEMO_NAME } });
-  return createApiKey(db, { name: DEMO_NAME, scopes: SCOPE_NAMES, expiresInSeconds: null, dailyRecipients: null });
+  const demo = { name: DEMO_NAME, scopes: SCOPE_NAMES, expiresInSeconds: null, dailyRecipients: null };
+  return (await rotateApiKey(db, { ...demo, overlapSeconds: 0, revive: true })) ?? createApiKey(db, demo);
 }
 
 /** `key` is null where everyone may call. */

@@ -19,6 +19,7 @@ try {
   const log = createLogger(config);
   const service = await start(config, log);
   log.info({ url: service.url, role: config.ROLE }, 'listening');
+  if (config.AUTH === 'off') log.warn('without authentication: everyone who can connect may do everything');
   stopGracefully({
     timeoutMs: STOP_TIMEOUT_MS,
     logger: log,

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Scope } from '../src/auth/principal.ts';
+import { createDatabase } from '../src/database.ts';
 import { bearer, createTestKey, startGuardedService } from './support/auth.ts';
 import { type Contract, countStatuses, openContract } from './support/contract.ts';
 import { addUsers, range } from './support/dispatch.ts';
@@ -192,6 +193,45 @@ describe('BROADCAST_MAX_PER_HOUR', () => {
 
     const replies = await Promise.all(
       range(0, 19).map((n) => send(apis[n % apis.length] ?? api, body, { 'idempotency-key': 'at once' })),
+    );
+
+    expect(countStatuses(replies)).toEqual({ 202: 20 });
+    expect(await countStored(service)).toMatchObject({ usage: { broadcasts: LIMIT } });
+  });
+
+  it('refuses before anybody is counted, when it is used up already', async () => {
+    await useUp(0);
+    const admin = createDatabase({ url: service.config.DATABASE_URL, poolMax: 1 });
+
+    const reply = await admin.$transaction(async (locked) => {
+      await locked.$executeRaw`lock table users in access exclusive mode`;
+      return send(api, { expected_recipients: 0 });
+    });
+    await admin.$disconnect();
+
+    expect(reply).toMatchObject({ status: 429, body: { code: 'broadcast_limit_reached' } });
+    expect(retryAfter(reply)).toBeGreaterThanOrEqual(1);
+  });
+
+  it('does not refuse a repeated request that expects a number when it is used up by then', async () => {
+    await useUp(1);
+    const body = { send_at: inAnHour(), expected_recipients: 0 };
+    const key = { 'idempotency-key': 'expected once' };
+    const first = await send(api, body, key);
+
+    const second = await send(api, body, key);
+    const other = await send(api, body, { 'idempotency-key': 'expected again' });
+
+    expect([first.status, second.status, other.status]).toEqual([202, 202, 429]);
+    expect(second.text).toBe(first.text);
+  });
+
+  it('is charged once for a request that expects a number and arrives many times at once under its key', async () => {
+    await useUp(1);
+    const body = { send_at: inAnHour(), expected_recipients: 0 };
+
+    const replies = await Promise.all(
+      range(0, 19).map((n) => send(apis[n % apis.length] ?? api, body, { 'idempotency-key': 'expected at once' })),
     );
 
     expect(countStatuses(replies)).toEqual({ 202: 20 });

@@ -3,8 +3,8 @@ import { hash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { createApiKey, revokeApiKeys, rotateApiKey } from '../src/auth/api-keys.ts';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { createApiKey, type Rotation, revokeApiKeys, rotateApiKey } from '../src/auth/api-keys.ts';
 import { createKeyCache } from '../src/auth/key-cache.ts';
 import { SCOPE_NAMES } from '../src/auth/principal.ts';
 import { createDatabase } from '../src/database.ts';
@@ -281,7 +281,8 @@ describe('a name', () => {
     await rotateApiKey(service.db, { name: 'kept', overlapSeconds: 3_600, expiresInSeconds: null });
     await revokeApiKeys(service.db, { name: 'kept' });
     const before = await service.db.apiKey.findMany({ where: { name: 'kept' }, orderBy: { id: 'asc' } });
-    const next = (await rotateApiKey(service.db, { name: 'kept', overlapSeconds: 10, expiresInSeconds: null })) ?? '';
+    const rotation = { name: 'kept', overlapSeconds: 10, expiresInSeconds: null, revive: true };
+    const next = (await rotateApiKey(service.db, rotation)) ?? '';
     const where = { name: 'kept', id: { not: idOf(next) } };
     const after = await service.db.apiKey.findMany({ where, orderBy: { id: 'asc' } });
 
@@ -289,6 +290,63 @@ describe('a name', () => {
     const { created_at, expires_at } = await readRow(first);
     expect(expires_at?.getTime()).toBe(created_at.getTime() + 60_000);
     expect(await getUsers(next)).toMatchObject({ status: 200 });
+  });
+
+  it('gets other scopes and another allowance by a rotation that says so, and its old key keeps its own', async () => {
+    const old = await createTestKey(service.db, { name: 'widened', scopes: ['users:read'], dailyRecipients: 7 });
+    const rotate = async (change: Partial<Rotation>) => {
+      const rotation = { name: 'widened', overlapSeconds: 60, expiresInSeconds: null, ...change };
+      const { scopes, daily_recipients } = await readRow((await rotateApiKey(service.db, rotation)) ?? '');
+      return [scopes, daily_recipients];
+    };
+
+    expect(await rotate({ scopes: ['preferences:read', 'users:write'] })).toEqual([
+      ...[['preferences:read', 'users:write'], 7],
+    ]);
+    expect(await rotate({ dailyRecipients: 9 })).toEqual([['preferences:read', 'users:write'], 9]);
+    expect(await rotate({ dailyRecipients: null })).toEqual([['preferences:read', 'users:write'], null]);
+    expect(await rotate({})).toEqual([['preferences:read', 'users:write'], null]);
+    expect(await readRow(old)).toMatchObject({ scopes: ['users:read'], daily_recipients: 7 });
+  });
+
+  it.each<[string, (name: string) => Promise<unknown>]>([
+    ['revoked', (name) => revokeApiKeys(service.db, { name })],
+    ['expired', (name) => service.db.apiKey.updateMany({ where: { name }, data: { expires_at: new Date(0) } })],
+  ])('is not revived by a rotation once all its keys are %s, unless that is said', async (state, end) => {
+    const name = `all-${state}`;
+    await createTestKey(service.db, { name, scopes: ['users:read'] });
+    await end(name);
+    const rotation = { name, overlapSeconds: 0, expiresInSeconds: null };
+    const refused = await rotateApiKey(service.db, rotation);
+    const count = await service.db.apiKey.count({ where: { name } });
+    const audit = await readAudit(name);
+    const revived = (await rotateApiKey(service.db, { ...rotation, revive: true })) ?? '';
+
+    expect([refused, count]).toEqual([null, 1]);
+    expect(audit).not.toContainEqual(expect.arrayContaining(['api_key.rotate']));
+    expect(await getUsers(revived)).toMatchObject({ status: 200 });
+  });
+
+  it('has keys as old as the order in which they were made, though one waited for another', async () => {
+    await createTestKey(service.db, { name: 'queued' });
+    const other = new Client({ connectionString: service.config.DATABASE_URL });
+    await other.connect();
+    onTestFinished(() => other.end());
+    await other.query('begin');
+    await other.query("select pg_advisory_xact_lock(hashtextextended('api_keys/queued', 0))");
+    const rotating = rotateApiKey(service.db, { name: 'queued', overlapSeconds: 60, expiresInSeconds: null });
+    await eventually(async () => {
+      const { rowCount } = await other.query(
+        `select from pg_locks join pg_database d on d.oid = database
+         where locktype = 'advisory' and not granted and datname = current_database()`,
+      );
+      expect(rowCount).toBe(1);
+    });
+    const { rows } = await other.query<{ before: Date }>('select clock_timestamp() as before');
+    await other.query('commit');
+    const { created_at } = await readRow((await rotating) ?? '');
+
+    expect(created_at.getTime()).toBeGreaterThanOrEqual(rows[0]?.before.getTime() ?? Number.POSITIVE_INFINITY);
   });
 
   it('is unknown to a rotation or a revocation before it was created', async () => {
@@ -334,6 +392,17 @@ describe('what a process remembers of keys', () => {
     await expect(findKey('broken')).rejects.toThrow('The database is away.');
     expect(await findKey('broken')).toMatchObject({ id: 'broken' });
     expect(reads).toEqual(['unknown', 'unknown', 'broken', 'broken']);
+  });
+
+  it('is read again after a read that threw before it returned anything', async () => {
+    let left = 1;
+    const findKey = createKeyCache((id: string) => {
+      if (left-- > 0) throw new Error('There is no client.');
+      return Promise.resolve(readNow(id));
+    });
+
+    await expect(findKey('a')).rejects.toThrow('There is no client.');
+    expect(await findKey('a')).toMatchObject({ id: 'a' });
   });
 
   it('is read again after 3 s, counted from before the question', async () => {
@@ -387,7 +456,7 @@ describe('npm run api-key', () => {
     const key = stdout.trimEnd();
 
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^nk_[a-z0-9]{16}_[\w-]{43}\n$/) });
-    expect(stderr).toMatch(/^This key is shown once.*\n$/);
+    expect(stderr).toMatch(/^This key is shown once.* `npm run -s api-key -- …`\.\n$/);
     expect(await getUsers(key)).toMatchObject({ status: 200 });
     const row = await readRow(key);
     expect(row).toMatchObject({ scopes: ['preferences:read', 'users:read'], daily_recipients: 100_000 });
@@ -440,6 +509,28 @@ describe('npm run api-key', () => {
     expect(await getUsers(old)).toMatchObject({ status: 401 });
     expect(await getUsers(again.stdout.trimEnd())).toMatchObject({ status: 200 });
     expect(await run(['rotate', '--name', 'nobody'])).toEqual({
+      ...{ code: 1, stdout: '' },
+      stderr:
+        'api-key: no valid key is named nobody; --revive gives one to a caller whose keys are all revoked or expired\n',
+    });
+  });
+
+  it('rotates to other scopes and another allowance where they are said, and revives where that is said', async () => {
+    await createTestKey(service.db, { name: 'changed', scopes: ['users:read'], dailyRecipients: 5 });
+    const scope = ['--scope', 'users:read', '--scope', 'users:write', '--scope', 'users:read'];
+    const changed = await run(['rotate', '--name', 'changed', ...scope, '--daily-recipients', '8']);
+    await revokeApiKeys(service.db, { name: 'changed' });
+    const refused = await run(['rotate', '--name', 'changed']);
+    const revived = await run(['rotate', '--name', 'changed', '--revive', '--daily-recipients', 'none']);
+
+    expect(await readRow(changed.stdout.trimEnd())).toMatchObject({
+      ...{ scopes: ['users:read', 'users:write'], daily_recipients: 8 },
+    });
+    expect(refused).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('--revive') });
+    expect(await readRow(revived.stdout.trimEnd())).toMatchObject({
+      ...{ scopes: ['users:read', 'users:write'], daily_recipients: null },
+    });
+    expect(await run(['rotate', '--name', 'nobody', '--revive'])).toEqual({
       ...{ code: 1, stdout: '', stderr: 'api-key: no key is named nobody\n' },
     });
   });
@@ -504,6 +595,21 @@ describe('npm run api-key', () => {
       ['rotate', '--name', 'a', '--overlap', '24'],
       ['--overlap must be a whole number with s, m, h or d, like 90d'],
     ],
+    [
+      'what a rotation cannot become',
+      ['rotate', '--name=a', '--scope=admin', '--daily-recipients=all'],
+      [`--scope must be one of ${SCOPE_NAMES.join(', ')}`, '--daily-recipients must be a whole number or none'],
+    ],
+    [
+      'too large an allowance for a rotation',
+      ['rotate', '--name=a', '--daily-recipients=2147483648'],
+      ['--daily-recipients must be at most 2147483647'],
+    ],
+    [
+      'a revival of what is new',
+      ['create', '--name=a', '--scope=users:read', '--daily-recipients=none', '--revive'],
+      ['--daily-recipients must be a whole number', '--revive is not for create'],
+    ],
     ['nothing to revoke', ['revoke'], ['revoke needs either --name or --id']],
     ['both to revoke', ['revoke', '--name', 'a', '--id', 'b'], ['revoke needs either --name or --id']],
     ['an unknown option', ['list', '--json'], ["Unknown option '--json'"]],
@@ -512,7 +618,7 @@ describe('npm run api-key', () => {
     const { code, stdout, stderr } = await run(args, {});
 
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr.split('\n\nUsage: npm run api-key')[0]?.split('\n')).toEqual(problems);
+    expect(stderr.split('\n\nUsage: npm run -s api-key -- <command>')[0]?.split('\n')).toEqual(problems);
     expect(stderr).toContain('revoke --name <name> | --id <id>');
   });
 

@@ -126,6 +126,18 @@ describe('pages of other origins', () => {
     }
   });
 
+  it('may read why a request of theirs was one too many', async () => {
+    const limited = await startTestApp({ corsOrigins: [ORIGIN], rateLimits: { perAddress: 1, perPrincipal: 0 } });
+    onTestFinished(limited.stop);
+    const ask = () => call(limited, 'GET', '/users', undefined, { origin: ORIGIN });
+    await ask();
+
+    const { status, headers } = await ask();
+
+    expect(status).toBe(429);
+    expect(headers.get('access-control-allow-origin')).toBe(ORIGIN);
+  });
+
   it('change nothing for OPTIONS that is no preflight', async () => {
     const open = await startTestApp({ corsOrigins: [ORIGIN] });
     onTestFinished(open.stop);

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { startTestApp } from './support/app.ts';
 import { type Contract, openContract } from './support/contract.ts';
 import { call, startTestService, type TestService } from './support/service.ts';
 
@@ -80,9 +81,27 @@ describe('a service that has all it needs', () => {
     await expectUnavailable(api);
 
     await admin.query(`alter database ${database} with allow_connections true`);
-    await expect.poll(async () => (await api.call('GET', '/health/ready')).status, PATIENCE).toBe(200);
+    await expect.poll(async () => (await api.call('GET', '/users')).status, PATIENCE).toBe(200);
     const { status } = await api.call('POST', '/notifications', { payload: 'Hello' }, { prefer: 'wait=30' });
     expect(status).toBe(200);
+  });
+});
+
+describe('readiness', () => {
+  it('is found out once for all who ask at the same time, and kept for a moment', async () => {
+    const asked = { database: 0, topic: 0 };
+    const check = (name: keyof typeof asked) => async () => {
+      asked[name] += 1;
+    };
+    const readiness = { draining: () => false, checks: { database: check('database'), topic: check('topic') } };
+    const app = await startTestApp({ readiness });
+    onTestFinished(app.stop);
+
+    const replies = await Promise.all(Array.from({ length: 50 }, () => call(app, 'GET', '/health/ready')));
+
+    expect(replies.map(({ status }) => status)).toEqual(replies.map(() => 200));
+    expect(asked).toEqual({ database: 1, topic: 1 });
+    await expect.poll(async () => (await call(app, 'GET', '/health/ready')).status && asked.topic, PATIENCE).toBe(2);
   });
 });
 

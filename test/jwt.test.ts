@@ -1,4 +1,11 @@
-import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject, sign as signBytes } from 'node:crypto';
+import {
+  createHash,
+  createHmac,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign as signBytes,
+} from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { CompactEncrypt } from 'jose';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -66,6 +73,7 @@ async function split(claims: Claims = CLAIMS): Promise<[string, string, string]>
 const pointTo = (header: () => NonNullable<SignOptions['header']>) => () =>
   attacker.sign(validClaims(), { header: header() });
 const withKid = (kid: unknown) => () => compose({ alg: 'RS256', kid }, signRsa(rsa.privateKey));
+const withHeader = (header: NonNullable<SignOptions['header']>) => () => issuer.sign(CLAIMS, { header });
 const withClaims = (claims: () => Claims) => () => issuer.sign({ ...CLAIMS, ...claims() });
 
 describe('a JWT of the issuer', () => {
@@ -106,6 +114,9 @@ describe('a JWT of the issuer', () => {
     ['a list of audiences with ours', withClaims(() => ({ aud: ['other', issuer.audience] }))],
     ['nbf in the past', withClaims(() => ({ nbf: now() - 1 }))],
     ['120 characters of sub', withClaims(() => ({ sub: '~'.repeat(120) }))],
+    ...['JWT', 'jwt', 'at+jwt', 'AT+JWT', 'application/at+jwt'].map((typ): [string, () => Promise<string>] => [
+      ...([`the typ ${typ}`, withHeader({ typ })] as const),
+    ]),
   ])('is accepted with %s', async (_kind, make) => {
     expect(await getUsers(await make())).toMatchObject({ status: 200 });
   });
@@ -121,6 +132,41 @@ describe('a JWT of the issuer', () => {
 
     expect(reply).toMatchObject({ status: 403, body: { code: 'scope_missing' } });
   });
+
+  it.each(['ada@example.com', 'auth0|ada@mail.example.com', '+4915112345678', '+1555000'])(
+    'is of a principal without the address that is its subject: %s',
+    async (sub) => {
+      const body = { payload: 'Your statement is ready', user_ids: [1] };
+      const token = await issuer.sign({ sub, scope: 'notifications:send' });
+      const sent = await call(service, 'POST', '/notifications', body, bearer(token));
+      const { id } = sent.body as { id: string };
+      const row = await service.db.notification.findUnique({ where: { id } });
+      const audit = await service.db.auditEntry.findFirst({ where: { object: `notifications/${id}` } });
+
+      const principal = `jwt:sha256:${createHash('sha256').update(sub).digest('base64url')}`;
+      expect([row?.created_by, audit?.principal]).toEqual([principal, principal]);
+      expect(JSON.stringify(service.logs)).not.toContain(sub);
+    },
+  );
+
+  it('is of a principal of its own, though its subject reads like the hash of an address', async () => {
+    const own = await startOwnIssuer();
+    const { verify } = createVerifier(own);
+    const { id } = await verify(await own.sign({ sub: 'ada@example.com' }));
+    const sub = id.slice('jwt:'.length);
+
+    expect(sub).toMatch(/^sha256:[\w-]{43}$/);
+    expect((await verify(await own.sign({ sub }))).id).not.toBe(id);
+  });
+
+  it.each(['abc@clients', 'client@', '+155500', '+1234567890123456', '15551234567', 'a.b@c'])(
+    'is of a principal with its subject, where that is no address: %s',
+    async (sub) => {
+      const own = await startOwnIssuer();
+
+      expect(await createVerifier(own).verify(await own.sign({ sub }))).toMatchObject({ id: `jwt:${sub}` });
+    },
+  );
 
   it('is kept from the log', async () => {
     const token = await issuer.sign({ ...CLAIMS, jti: 'accepted' });
@@ -215,6 +261,12 @@ describe('a token that is refused', () => {
     ['an exp of null', withClaims(() => ({ exp: null }))],
     ['a future nbf', withClaims(() => ({ nbf: now() + 60 }))],
     ['an nbf as text', withClaims(() => ({ nbf: '0' }))],
+    ['the typ of a token for logging out', withHeader({ typ: 'logout+jwt' })],
+    ['the typ of a proof', withHeader({ typ: 'dpop+jwt' })],
+    ['the typ of an event', withHeader({ typ: 'application/secevent+jwt' })],
+    ['an empty typ', withHeader({ typ: '' })],
+    ['a list for a typ', () => compose({ alg: 'RS256', kid: 'rsa', typ: ['JWT'] }, signRsa(rsa.privateKey))],
+    ['null for a typ', () => compose({ alg: 'RS256', kid: 'rsa', typ: null }, signRsa(rsa.privateKey))],
     ['no sub', withClaims(() => ({ sub: undefined }))],
     ['an empty sub', withClaims(() => ({ sub: '' }))],
     ['a sub of 121 characters', withClaims(() => ({ sub: 'a'.repeat(121) }))],
@@ -296,7 +348,7 @@ describe('a verified token', () => {
 
     it('is verified again after 60 s, and not before', async () => {
       const own = await startOwnIssuer();
-      const verify = createVerifier(own);
+      const { verify } = createVerifier(own);
       const [first, second] = [
         await own.sign({ exp: now() + 7_200 }),
         await own.sign({ exp: now() + 7_200, jti: '2' }),
@@ -315,7 +367,7 @@ describe('a verified token', () => {
 
     it('goes by a new key of the issuer after 30 s, and by a withdrawn one for 5 minutes at most', async () => {
       const own = await startOwnIssuer();
-      const verify = createVerifier(own);
+      const { verify } = createVerifier(own);
       const old = await own.sign({ exp: now() + 7_200 });
       await verify(old);
       await own.addKey('second');
@@ -332,7 +384,7 @@ describe('a verified token', () => {
 
     it('goes by a withdrawn key no longer than the key set is kept', async () => {
       const own = await startOwnIssuer();
-      const verify = createVerifier(own);
+      const { verify } = createVerifier(own);
       await verify(await own.sign({ exp: now() + 7_200 }));
       own.removeKey('first');
       vi.advanceTimersByTime(299_999);
@@ -366,6 +418,21 @@ describe('an issuer that is away', () => {
     await eventually(async () => expect((await getUsers(token, guarded)).status).toBe(200));
   });
 
+  it('is warned of once for each fetch that failed, however many ask', async () => {
+    const own = await startOwnIssuer();
+    own.answer((response) => response.destroy());
+    const { verify, lines } = createVerifier(own);
+    const tokens = await Promise.all(Array.from({ length: 40 }, (_, n) => own.sign({ jti: `${n}` })));
+    const outcomes = await Promise.allSettled(tokens.slice(0, 20).map(verify));
+    for (const token of tokens.slice(20)) outcomes.push(...(await Promise.allSettled([verify(token)])));
+
+    expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(40);
+    expect(lines.map(({ level, msg }) => [level, msg])).toEqual(
+      Array.from({ length: own.requests() }, () => [40, 'keys of the issuer unavailable']),
+    );
+    expect(own.requests()).toBeGreaterThan(0);
+  });
+
   it('does not concern API keys, nor tokens that were verified', async () => {
     const own = await startOwnIssuer();
     const guarded = await startGuardedService(own.env);
@@ -394,7 +461,9 @@ describe('an issuer that is away', () => {
     own.answer(respond);
     const start = Date.now();
 
-    await expect(createVerifier(own)(await own.sign())).rejects.toMatchObject({ code: 'credentials_unverifiable' });
+    await expect(createVerifier(own).verify(await own.sign())).rejects.toMatchObject({
+      code: 'credentials_unverifiable',
+    });
     expect(Date.now() - start).toBeLessThan(5_000);
     expect(attacker.requests()).toBe(0);
   });
@@ -410,6 +479,6 @@ async function startOwnIssuer(): Promise<Issuer> {
 function createVerifier(own: Issuer) {
   const { JWT_ISSUER, JWT_AUDIENCE, JWKS_URL } = own.env;
   const verify = createJwtVerifier({ issuer: JWT_ISSUER, audience: JWT_AUDIENCE, jwksUrl: JWKS_URL });
-  const { log } = createLog();
-  return (token: string) => verify(token, log);
+  const { log, lines } = createLog();
+  return { lines, verify: (token: string) => verify(token, log) };
 }

@@ -285,12 +285,14 @@ describe('the role of the migrator', () => {
       begin;
       alter table audit_log disable trigger audit_log_append_only;
       delete from audit_log;
-      alter table audit_log enable trigger audit_log_append_only;
+      alter table audit_log enable always trigger audit_log_append_only;
       commit`;
 
     await migrator.query(archive);
 
     expect((await migrator.query('select 1 from audit_log')).rows).toEqual([]);
     await expect(migrator.query('delete from audit_log')).rejects.toMatchObject({ code: '42501' });
+    const { rows } = await migrator.query("select tgenabled from pg_trigger where tgname = 'audit_log_append_only'");
+    expect(rows).toEqual([{ tgenabled: 'A' }]);
   });
 });

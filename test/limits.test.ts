@@ -197,6 +197,12 @@ describe('a connection', () => {
 describe('a request', () => {
   it.each([
     ['no Host', 'GET /users HTTP/1.1\r\nConnection: close\r\n\r\n', 400, 'malformed_request'],
+    [
+      'two credentials',
+      'GET /users HTTP/1.1\r\nHost: a\r\nAuthorization: b\r\nauthorization: c\r\nConnection: close\r\n\r\n',
+      400,
+      'malformed_request',
+    ],
     ['two Hosts', 'GET /users HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n', 400, 'malformed_request'],
     [
       'an expectation nobody knows',

@@ -262,13 +262,15 @@ describe('the environment of the local mode', () => {
     await first.exited;
     const second = await startLocal({ AUTH: 'on' });
     const [, secondKey = ''] = await second.print(/^ {2}Key +(nk_\S+)$/m);
-    const ask = (key: string) =>
-      call(second, 'GET', `/notifications/${id}`, undefined, { authorization: `Bearer ${key}` });
+    const ask = (key: string, path = `/notifications/${id}`) =>
+      call(second, 'GET', path, undefined, { authorization: `Bearer ${key}` });
+    const audit = await ask(secondKey, '/audit?object=api_keys/demo');
 
     expect(refused).toMatchObject({ status: 401, body: { code: 'credentials_missing' } });
     expect(shown).toMatchObject({ status: 200, body: { id, payload: 'Your statement is ready' } });
     expect(await ask(firstKey)).toMatchObject({ status: 401 });
     expect(await ask(secondKey)).toMatchObject({ status: 200, body: { id } });
+    expect(audit.body).toMatchObject([{ action: 'api_key.rotate' }, { action: 'api_key.create' }]);
     expect(first.output.stderr + second.output.stderr).toBe('');
   });
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ServiceError } from '../src/errors.ts';
 import { startTestApp, type TestApp } from './support/app.ts';
+import { sendRaw } from './support/raw.ts';
 import { call } from './support/service.ts';
 
 let app: TestApp;
@@ -35,6 +36,17 @@ describe('GET /metrics', () => {
     expect(text).toContain('http_request_duration_seconds_count{method="GET",route="none",status="404"} 2');
     expect(text).toContain('http_request_duration_seconds_count{method="GET",route="none",status="400"} 1');
     expect(text).toContain('http_request_duration_seconds_count{method="other",route="/users",status="405"} 2');
+  });
+
+  it('counts what was no request, which the log finds by its id', async () => {
+    const { headers, status } = await sendRaw(app.url, 'nonsense\r\n\r\n');
+
+    const [, id] = /^x-request-id: (.*)$/m.exec(headers) ?? [];
+    expect(status).toBe(400);
+    expect(app.lines).toContainEqual(expect.objectContaining({ msg: 'request', request_id: id, status: 400 }));
+    expect(await readMetrics()).toContain(
+      'http_request_duration_seconds_count{method="other",route="none",status="400"} 1',
+    );
   });
 
   it('tells of the process', async () => {

@@ -3,7 +3,7 @@ import { CHANNEL_NAMES, type Channel } from '../src/channels.ts';
 import { fitsMessage } from '../src/notifications/message.ts';
 import { type Contract, openContract, SHARED_ANSWERS, walkList } from './support/contract.ts';
 import { drainQueue } from './support/queues.ts';
-import { type Reply, startTestService, type TestService } from './support/service.ts';
+import { call, type Reply, startTestService, type TestService } from './support/service.ts';
 
 /** How long to wait for a condition on a busy machine. */
 const PATIENCE = { timeout: 10_000 };
@@ -329,14 +329,42 @@ describe('Prefer: wait', () => {
     expect(reply.headers.get('location')).toBe(`/notifications/${idOf(reply)}`);
   });
 
-  it.each([
-    ['wait=0', 'wait=0'],
-    ['wait=1', 'wait=1'],
-  ])('%s answers 202 when the time is up', async (prefer, applied) => {
-    const reply = await send(prefer, { ...soon, send_at: inHours(1) });
+  it.each(['wait=0', 'wait=1'])('%s answers 202 when the time is up', async (prefer) => {
+    const idle = await startTestService({ ROLE: 'api' });
+
+    const reply = await call(idle, 'POST', '/notifications', soon, { prefer });
+    await idle.stop();
+
+    expect(reply).toMatchObject({ status: 202, body: { status: 'queued' } });
+    expect(reply.headers.get('preference-applied')).toBe(prefer);
+  });
+
+  it('is not honoured when the notification is not even due by then', async () => {
+    const start = performance.now();
+
+    const reply = await send('wait=30', { ...soon, send_at: inHours(1) });
 
     expect(reply).toMatchObject({ status: 202, body: { status: 'scheduled' } });
-    expect(reply.headers.get('preference-applied')).toBe(applied);
+    expect(reply.headers.get('preference-applied')).toBeNull();
+    expect(performance.now() - start).toBeLessThan(15_000);
+  });
+
+  it('is not honoured for more callers than may wait at once, who are answered without', async () => {
+    const idle = await startTestService({ ROLE: 'api' });
+    const replies: Reply[] = [];
+    const ask = async () => void replies.push(await call(idle, 'POST', '/notifications', soon, { prefer: 'wait=30' }));
+
+    const asked = Promise.all(Array.from({ length: 205 }, ask));
+    await expect.poll(() => replies.length, PATIENCE).toBe(5);
+    const applied = replies.map(({ headers }) => headers.get('preference-applied'));
+    const read = await call(idle, 'GET', '/notifications?limit=1');
+    await idle.stop();
+    await asked;
+
+    expect(applied).toEqual([null, null, null, null, null]);
+    expect(read.status).toBe(200);
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([202]));
+    expect(replies.filter(({ headers }) => headers.get('preference-applied') === 'wait=30')).toHaveLength(200);
   });
 
   it.each(['wait', 'wait=', 'wait=soon', 'wait=-1', 'wait=1.5', 'await=5', 'respond-async', ';;,=', ''])(

@@ -1,13 +1,17 @@
+import { once } from 'node:events';
 import * as fc from 'fast-check';
+import Fastify from 'fastify';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { CHANNEL_NAMES } from '../src/channels.ts';
 import { createDatabase, type Database } from '../src/database.ts';
+import { whileWanted } from '../src/http/waiting.ts';
 import type { Packing } from '../src/notifications/audience.ts';
+import { createCountQueue } from '../src/notifications/count-queue.ts';
 import { MESSAGE_BYTES_MAX } from '../src/notifications/message.ts';
 import { previewNotification } from '../src/notifications/preview.ts';
 import type { NotificationInput } from '../src/notifications/schemas.ts';
 import { bearer, createTestKey, startGuardedService } from './support/auth.ts';
-import { type Contract, openContract } from './support/contract.ts';
+import { type Contract, countStatuses, openContract } from './support/contract.ts';
 import {
   accept,
   addUsers,
@@ -20,7 +24,7 @@ import {
   readCounts,
   UNSTOPPED,
 } from './support/dispatch.ts';
-import { startTestService, type TestService } from './support/service.ts';
+import { type Reply, startTestService, type TestService } from './support/service.ts';
 import { startSink } from './support/sink.ts';
 
 describe('a preview', () => {
@@ -164,6 +168,59 @@ describe('a preview', () => {
   }
 });
 
+describe('a count that waits for its turn', () => {
+  it('is not begun when nobody waits for it any more', async () => {
+    const countInTurn = createCountQueue();
+    const leaving = new AbortController();
+    const reason = new Error('nobody waits any more');
+    const counted: string[] = [];
+    let finish = () => {};
+    const finished = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const under = ['first', 'second'].map((name) =>
+      countInTurn({}, UNSTOPPED, async () => {
+        counted.push(name);
+        await finished;
+      }),
+    );
+
+    const left = countInTurn({}, leaving.signal, async () => counted.push('left'));
+    const stayed = countInTurn({}, UNSTOPPED, async () => counted.push('stayed'));
+    leaving.abort(reason);
+    finish();
+
+    await expect(left).rejects.toBe(reason);
+    await Promise.all([...under, stayed]);
+    expect(counted).toEqual(['first', 'second', 'stayed']);
+  });
+});
+
+describe('work for a request', () => {
+  it.each([
+    { when: 'its client has left', code: 'request_timeout' },
+    { when: 'the process stops', code: 'overloaded' },
+  ])('is ended with $code when $when', async ({ when, code }) => {
+    const [stopping, leaving] = [new AbortController(), new AbortController()];
+    const end = when === 'the process stops' ? stopping : leaving;
+    const app = Fastify({ forceCloseConnections: true });
+    const reasons: unknown[] = [];
+    app.get('/', (request) =>
+      whileWanted(request, stopping.signal, async (signal) => {
+        setImmediate(() => end.abort());
+        await once(signal, 'abort');
+        reasons.push(signal.reason);
+      }),
+    );
+
+    const asked = fetch(await app.listen({ port: 0 }), { signal: leaving.signal }).catch(() => null);
+    await eventually(() => expect(reasons).toMatchObject([{ code }]));
+
+    await asked;
+    await app.close();
+  });
+});
+
 describe('POST /notifications/preview', () => {
   let service: TestService & { key: string };
   let api: Contract;
@@ -222,10 +279,8 @@ describe('POST /notifications/preview', () => {
   it.each([{ user_ids: [1] }, {}])('of %j ends when the process stops', async (body) => {
     const stopped = await startTestService({ DATABASE_URL: service.config.DATABASE_URL });
     const counting = await openContract(stopped);
-    const admin = createDatabase({ url: service.config.DATABASE_URL, poolMax: 1 });
 
-    const { reply, stopping } = await admin.$transaction(async (locked) => {
-      await locked.$executeRaw`lock table preferences in access exclusive mode`;
+    const { reply, stopping } = await whileLocked(async () => {
       const asked = counting.call('POST', '/notifications/preview', { payload: 'Hello', ...body });
       await eventually(async () => expect(await countWaiting(service.db)).toBe(1));
       return { reply: asked, stopping: stopped.stop() };
@@ -233,8 +288,46 @@ describe('POST /notifications/preview', () => {
 
     expect(await reply).toMatchObject({ status: 503, body: { code: 'overloaded' } });
     await stopping;
-    await admin.$disconnect();
   });
+
+  it('counts two large audiences at a time, lets sixteen wait, and refuses more at once; small ones need not wait', async () => {
+    const body = { payload: 'Hello' };
+    const answered: Reply[] = [];
+    const ask = async (more: object = {}) => void answered.push(await preview({ ...body, ...more }));
+
+    const { asked, small, waiting, read } = await whileLocked(async () => {
+      const large = [{}, { user_ids: range(1, 1_001) }];
+      const all = Promise.all(range(1, 30).map((n) => ask(large[n % 2])));
+      await eventually(() => expect(answered).toHaveLength(12));
+      const one = preview({ ...body, user_ids: range(1, 1_000) });
+      await eventually(async () => expect(await countWaiting(service.db)).toBe(3));
+      const list = await api.call('GET', '/notifications', undefined, bearer(service.key));
+      return { asked: all, small: one, waiting: await countWaiting(service.db), read: list.status };
+    });
+    const refused = [...answered];
+    await asked;
+
+    for (const reply of refused) {
+      expect(reply).toMatchObject({ status: 503, body: { code: 'overloaded' } });
+      expect(Number(reply.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    }
+    expect([waiting, read, (await small).status]).toEqual([3, 200, 200]);
+    expect(countStatuses(answered)).toEqual({ 200: 18, 503: 12 });
+  });
+
+  /** Does something while nobody can be counted. */
+  async function whileLocked<Result>(act: () => Promise<Result>): Promise<Result> {
+    const admin = createDatabase({ url: service.config.DATABASE_URL, poolMax: 1 });
+    const result = await admin.$transaction(
+      async (locked) => {
+        await locked.$executeRaw`lock table preferences in access exclusive mode`;
+        return act();
+      },
+      { timeout: 20_000 },
+    );
+    await admin.$disconnect();
+    return result;
+  }
 
   /** Statements that wait for a lock. */
   async function countWaiting(db: Database): Promise<number> {

@@ -82,9 +82,9 @@ describe('a page whose owner died', () => {
     expect(await getNotification(db, id, null)).toMatchObject({ status: 'completed' });
     expect(await readCounts(db, id)).toMatchObject({ targeted: 5, published: 5, messages: 5, pending: 0 });
     const last = sink.accepted.slice(first.length).map(({ messageId }) => messageId);
-    expect((await listSentMessages(db, id, null, { limit: 10, cursor: 0 })).map(({ message_id }) => message_id)).toEqual(
-      last,
-    );
+    expect(
+      (await listSentMessages(db, id, null, { limit: 10, cursor: 0 })).map(({ message_id }) => message_id),
+    ).toEqual(last);
   });
 
   it('is not settled by its old owner any more, before or after the new one settles it', async () => {

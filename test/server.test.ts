@@ -168,7 +168,9 @@ describe('the process', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as { msg: string });
     expect(logs.map(({ msg }) => msg).filter((msg) => !msg.startsWith('Server listening'))).toEqual([
-      ...['listening', 'request', 'stopping', 'stopped'],
+      'listening',
+      'without authentication: everyone who can connect may do everything',
+      ...['request', 'stopping', 'stopped'],
     ]);
     expect(server.output.stderr).toBe('');
   });

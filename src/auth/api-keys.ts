@@ -15,6 +15,21 @@ export type ApiKeyInput = {
   dailyRecipients: number | null;
 };
 
+/** How a caller gets another key. */
+export type Rotation = {
+  name: string;
+  /** How long its other keys stay valid. */
+  overlapSeconds: number;
+  /** Null: the new key does not expire. */
+  expiresInSeconds: number | null;
+  /** All that the new key may do; undefined: what the latest one may. */
+  scopes?: Scope[] | undefined;
+  /** As of `ApiKeyInput`; undefined: what the latest key has. */
+  dailyRecipients?: number | null | undefined;
+  /** Whether a caller whose keys are all revoked or expired gets one too, which may undo an emergency. */
+  revive?: boolean | undefined;
+};
+
 /** A key as it may be shown: nothing of its secret. `state` is by the database's clock. */
 export type ApiKeyLine = {
   id: string;
@@ -39,8 +54,9 @@ export async function createApiKey(db: Database, input: ApiKeyInput): Promise<st
     name,
     Prisma.sql`
       with written as (
-        insert into api_keys (id, name, scopes, secret_hash, daily_recipients, expires_at)
-        select ${id}, ${name}, ${scopes}::text[], ${hashSecret(secret)}, ${dailyRecipients}::int, ${fromNow(expiresInSeconds)}
+        insert into api_keys (id, name, scopes, secret_hash, daily_recipients, created_at, expires_at)
+        select ${id}, ${name}, ${scopes}::text[], ${hashSecret(secret)}, ${dailyRecipients}::int,
+          statement_timestamp(), ${fromNow(expiresInSeconds)}
         where not exists (select from api_keys where name = ${name})
         returning id
       ), ${audited(OPERATOR, { action: 'api_key.create', object: `api_keys/${name}`, outcome: 'created' })}
@@ -58,13 +74,12 @@ export function listApiKeys(db: Database): Promise<ApiKeyLine[]> {
 }
 
 /**
- * Gives a caller another key of the same scopes and allowance, and returns it. Every other valid key of the name ends
- * after `overlapSeconds`, or earlier if it would have anyway. Null: no key has this name.
+ * Gives a caller another key and returns it. Every other valid key of the name ends after `overlapSeconds`, or earlier if
+ * it would have anyway, and keeps its scopes and allowance until then. Null: no key has this name, or none that is valid
+ * and nobody said `revive`.
  */
-export async function rotateApiKey(
-  db: Database,
-  { name, overlapSeconds, expiresInSeconds }: { name: string; overlapSeconds: number; expiresInSeconds: number | null },
-): Promise<string | null> {
+export async function rotateApiKey(db: Database, rotation: Rotation): Promise<string | null> {
+  const { name, overlapSeconds, expiresInSeconds, scopes, dailyRecipients, revive = false } = rotation;
   const { id, secret, text } = makeKey();
   const end = fromNow(overlapSeconds);
   const rows = await changeKeys<{ id: string }>(
@@ -72,18 +87,28 @@ export async function rotateApiKey(
     name,
     Prisma.sql`
       with latest as (
-        select scopes, daily_recipients from api_keys where name = ${name} order by created_at desc, id limit 1
+        select ${scopes === undefined ? Prisma.sql`scopes` : Prisma.sql`${scopes}::text[]`} as scopes,
+          ${dailyRecipients === undefined ? Prisma.sql`daily_recipients` : Prisma.sql`${dailyRecipients}::int`} as daily_recipients
+        from api_keys where name = ${name} and (${revive} or ${hasValidKey(name)}) order by created_at desc, id limit 1
       ), ended as (
         update api_keys set expires_at = ${end}
         where name = ${name} and revoked_at is null and (expires_at is null or expires_at > ${end})
       ), written as (
-        insert into api_keys (id, name, scopes, secret_hash, daily_recipients, expires_at)
-        select ${id}, ${name}, scopes, ${hashSecret(secret)}, daily_recipients, ${fromNow(expiresInSeconds)} from latest
+        insert into api_keys (id, name, scopes, secret_hash, daily_recipients, created_at, expires_at)
+        select ${id}, ${name}, scopes, ${hashSecret(secret)}, daily_recipients, statement_timestamp(), ${fromNow(expiresInSeconds)}
+        from latest
         returning id
       ), ${audited(OPERATOR, { action: 'api_key.rotate', object: `api_keys/${name}`, outcome: 'rotated' })}
       select id from written`,
   );
   return rows.length === 1 ? text : null;
+}
+
+function hasValidKey(name: string): Prisma.Sql {
+  return Prisma.sql`exists (
+    select from api_keys
+    where name = ${name} and revoked_at is null and (expires_at is null or expires_at > statement_timestamp())
+  )`;
 }
 
 /**
@@ -121,7 +146,10 @@ async function changeKeys<Row>(db: Database, name: string, statement: Prisma.Sql
   return rows;
 }
 
-/** A moment by the database's clock, which is the one that judges it. */
+/**
+ * A moment by the database's clock, which is the one that judges it. The statement begins once the lock is held, so that
+ * keys of a name are as old as their order says; the transaction began before.
+ */
 function fromNow(seconds: number | null): Prisma.Sql {
-  return Prisma.sql`now() + make_interval(secs => ${seconds}::float8)`;
+  return Prisma.sql`statement_timestamp() + make_interval(secs => ${seconds}::float8)`;
 }

@@ -13,8 +13,8 @@ const FETCH_PAUSE_MS = 1_000;
 /**
  * Returns how to find the key that a token names, among those the issuer publishes and nowhere else.
  *
- * @throws (what it returns) ServiceError credentials_unverifiable, with its cause, when the keys cannot be had; an error
- * of jose when there is no such key
+ * @throws (what it returns) ServiceError credentials_unverifiable when the keys cannot be had, with a `cause` once for
+ * each fetch that failed; an error of jose when there is no such key
  */
 export function createKeyFinder(jwksUrl: string): JWTVerifyGetKey {
   let failedAt = Number.NEGATIVE_INFINITY;
@@ -32,8 +32,11 @@ export function createKeyFinder(jwksUrl: string): JWTVerifyGetKey {
       return await findKey(header, token);
     } catch (cause) {
       if (TOKEN_FAULTS.some((fault) => cause instanceof fault)) throw cause;
-      if (!isPausing()) failedAt = performance.now();
-      throw Object.assign(new ServiceError('credentials_unverifiable'), { cause });
+      const unverifiable = new ServiceError('credentials_unverifiable');
+      // Whoever waited for the same fetch, or was refused one, comes within the pause.
+      if (isPausing()) throw unverifiable;
+      failedAt = performance.now();
+      throw Object.assign(unverifiable, { cause });
     }
   };
 }

@@ -2,8 +2,7 @@ import { hash } from 'node:crypto';
 import { errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import { ServiceError } from '../errors.ts';
 import { createKeyFinder } from './jwt-keys.ts';
-import { pickScopes } from './pick-scopes.ts';
-import type { Principal } from './principal.ts';
+import { type Principal, pickScopes } from './principal.ts';
 import { type RequestLog, refuseCredentials } from './refusal.ts';
 
 /** Whose tokens are accepted, and for whom they have to be. */
@@ -14,6 +13,11 @@ export type JwtOptions = { issuer: string; audience: string; jwksUrl: string };
  * of a token is whoever's who wrote it (RFC 8725, section 3.1).
  */
 const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
+/**
+ * What an access token may call itself, in lower case, or nothing: by the same key an issuer signs other kinds too, like
+ * `logout+jwt` (RFC 9068, section 4; RFC 8725, section 3.11).
+ */
+const TYPES = ['jwt', 'at+jwt', 'application/at+jwt'];
 /** Three parts of base64url without padding (RFC 7515, section 7.1), of which jose would forgive some. */
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 /** Beyond any issuer's; refused unread. */
@@ -24,12 +28,15 @@ const TOKEN_AGE_MS_MAX = 60_000;
 const TOKENS_MAX = 10_000;
 /** With `jwt:` before it, a principal's id stays within 128 printable ASCII characters. */
 const SUBJECT = /^[!-~]{1,120}$/;
+/** An e-mail address within, or a phone number; and what reads like the hash of one, lest it be taken for that. */
+const HASHED_SUBJECT = /@.*\.|^\+\d{7,15}$|^sha256:/;
 
 type Verified = { principal: Principal; verifiedAt: number; expiresAtMs: number };
 
 /**
  * Returns how to find out whom a token speaks for (RFC 7519). Verified tokens are known by their SHA-256 for a while, and
- * never beyond their `exp`.
+ * never beyond their `exp`. The principal is `jwt:` and the subject; of one that is an address, `jwt:sha256:` and the
+ * base64url of its SHA-256, as principals go to logs, the audit log and SNS.
  *
  * @throws (what it returns) ServiceError credentials_invalid; credentials_unverifiable when the issuer's keys cannot be had
  */
@@ -43,9 +50,10 @@ export function createJwtVerifier(options: JwtOptions): (token: string, log: Req
     const cached = known.get(digest);
     if (cached !== undefined && isCurrent(cached)) return cached.principal;
     const verifiedAt = performance.now();
-    const claims = await verifyToken(token, findKey, options, log);
-    const principal = readPrincipal(claims, log);
-    keep(known, digest, { principal, verifiedAt, expiresAtMs: Number(claims.exp) * 1_000 });
+    const { payload, protectedHeader } = await verifyToken(token, findKey, options, log);
+    requireAccessToken(protectedHeader, log);
+    const principal = readPrincipal(payload, log);
+    keep(known, digest, { principal, verifiedAt, expiresAtMs: Number(payload.exp) * 1_000 });
     return principal;
   };
 }
@@ -58,10 +66,10 @@ function isCurrent({ verifiedAt, expiresAtMs }: Verified): boolean {
 async function verifyToken(token: string, findKey: JWTVerifyGetKey, { issuer, audience }: JwtOptions, log: RequestLog) {
   const rules = { algorithms: ALGORITHMS, requiredClaims: ['exp', 'sub'], clockTolerance: 0 };
   try {
-    return (await jwtVerify(token, findKey, { issuer, audience, ...rules })).payload;
+    return await jwtVerify(token, findKey, { issuer, audience, ...rules });
   } catch (error) {
     if (!(error instanceof ServiceError)) return refuseCredentials(log, { reason: describeFault(error) });
-    log.warn({ err: findCause(error) }, 'keys of the issuer unavailable');
+    if (error.cause !== undefined) log.warn({ err: findCause(error) }, 'keys of the issuer unavailable');
     throw error;
   }
 }
@@ -79,11 +87,17 @@ function findCause(error: unknown): unknown {
   return error instanceof Error && error.cause instanceof Error ? findCause(error.cause) : error;
 }
 
+function requireAccessToken({ typ }: { typ?: unknown }, log: RequestLog): void {
+  if (typ === undefined || (typeof typ === 'string' && TYPES.includes(typ.toLowerCase()))) return;
+  refuseCredentials(log, { reason: 'unusable typ' });
+}
+
 /** Scopes come as one text, separated by spaces (RFC 8693, section 4.2). */
 function readPrincipal({ sub, scope }: JWTPayload, log: RequestLog): Principal {
   if (typeof sub !== 'string' || !SUBJECT.test(sub)) return refuseCredentials(log, { reason: 'unusable sub' });
   const scopes = pickScopes(typeof scope === 'string' ? scope.split(' ') : []);
-  return { id: `jwt:${sub}`, scopes, dailyRecipients: null };
+  const subject = HASHED_SUBJECT.test(sub) ? `sha256:${hash('sha256', sub, 'base64url')}` : sub;
+  return { id: `jwt:${subject}`, scopes, dailyRecipients: null };
 }
 
 /** The token that was verified longest ago makes room. */

@@ -16,22 +16,22 @@ export function createKeyCache<Key extends { readAt: number }>(
 ): (id: string) => Promise<Key | null> {
   const known = new Map<string, Key>();
   const reading = new Map<string, Promise<Key | null>>();
-  const readOnce = async (id: string) => {
-    try {
-      const key = await read(id);
-      known.delete(id);
-      if (key !== null) keep(known, id, key);
-      return key;
-    } finally {
-      reading.delete(id);
-    }
+  const readAndKeep = async (id: string) => {
+    const key = await read(id);
+    known.delete(id);
+    if (key !== null) keep(known, id, key);
+    return key;
+  };
+  const readOnce = (id: string) => {
+    // It is forgotten later than it is set, even where the read throws at once.
+    const answer = readAndKeep(id).finally(() => reading.delete(id));
+    reading.set(id, answer);
+    return answer;
   };
   return async (id) => {
     const cached = known.get(id);
     if (cached !== undefined && isFresh(cached)) return cached;
-    const answer = reading.get(id) ?? readOnce(id);
-    reading.set(id, answer);
-    const key = await answer;
+    const key = await (reading.get(id) ?? readOnce(id));
     if (key !== null && !isFresh(key)) throw new ServiceError('unavailable');
     return key;
   };

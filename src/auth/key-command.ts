@@ -12,18 +12,22 @@ const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 /** What its column holds. */
 const RECIPIENTS_MAX = 2_147_483_647;
 
-export const KEY_USAGE = `Usage: npm run api-key -- <command>
+export const KEY_USAGE = `Usage: npm run -s api-key -- <command>
 
   create --name <name> --scope <scope> [--scope <scope>…] [--expires-in <duration>] [--daily-recipients <number>]
           makes a caller known and prints its key
   list    shows every key without its secret
-  rotate --name <name> [--overlap <duration>] [--expires-in <duration>]
-          prints another key for a caller; its other keys end after the overlap (${OVERLAP_PRESET} unless it is said)
+  rotate --name <name> [--overlap <duration>] [--expires-in <duration>] [--scope <scope>…]
+         [--daily-recipients <number>|none] [--revive]
+          prints another key for a caller, of the same scopes and allowance unless they are said (none: as the service
+          is configured); its other keys end after the overlap (${OVERLAP_PRESET} unless it is said); --revive also
+          gives one to a caller whose keys are all revoked or expired
   revoke --name <name> | --id <id>
           ends all keys of a caller, or one key, for good
 
 A scope is one of ${SCOPE_NAMES.join(', ')}.
-A duration is a whole number with s, m, h or d, like 90d.`;
+A duration is a whole number with s, m, h or d, like 90d.
+A key goes to stdout alone; without -s, npm prints lines of its own there.`;
 
 /** In seconds. */
 const duration = z
@@ -40,11 +44,19 @@ const name = z
 const scopes = z
   .array(z.enum(SCOPE_NAMES, `must be one of ${SCOPE_NAMES.join(', ')}`), 'is required, once for each scope')
   .transform((given) => [...new Set(given)]);
+const recipientsNumber = z.number().max(RECIPIENTS_MAX, `must be at most ${RECIPIENTS_MAX}`);
 const recipients = z
   .string()
   .regex(/^\d{1,15}$/, 'must be a whole number')
   .transform(Number)
-  .pipe(z.number().max(RECIPIENTS_MAX, `must be at most ${RECIPIENTS_MAX}`))
+  .pipe(recipientsNumber)
+  .optional();
+/** Null: what the service's configuration says. */
+const newRecipients = z
+  .string()
+  .regex(/^(none|\d{1,15})$/, 'must be a whole number or none')
+  .transform((text) => (text === 'none' ? null : Number(text)))
+  .pipe(recipientsNumber.nullable())
   .optional();
 
 /** What each command takes; anything else is refused. */
@@ -57,8 +69,8 @@ const commandSchema = z.discriminatedUnion(
     }),
     z.strictObject({ command: z.literal('list') }),
     z.strictObject({
-      ...{ command: z.literal('rotate'), name },
-      ...{ overlap: duration.prefault(OVERLAP_PRESET), 'expires-in': lifetime },
+      ...{ command: z.literal('rotate'), name, scope: scopes.optional(), revive: z.boolean().optional() },
+      ...{ overlap: duration.prefault(OVERLAP_PRESET), 'expires-in': lifetime, 'daily-recipients': newRecipients },
     }),
     z
       .strictObject({ command: z.literal('revoke'), name: name.optional(), id: z.string().optional() })
@@ -86,9 +98,10 @@ export function parseKeyCommand(args: string[]): KeyCommand {
 
 function splitArguments(args: string[]) {
   const text = { type: 'string' } as const;
+  const flag = { type: 'boolean' } as const;
   const options = {
     ...{ name: text, scope: { ...text, multiple: true }, id: text },
-    ...{ 'expires-in': text, 'daily-recipients': text, overlap: text },
+    ...{ 'expires-in': text, 'daily-recipients': text, overlap: text, revive: flag },
   } as const;
   try {
     const { positionals, values } = parseArgs({ args, options, allowPositionals: true });

@@ -2,8 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Database } from '../database.ts';
 import { createKeyCache } from './key-cache.ts';
 import { hashSecret, parseKey } from './key-text.ts';
-import { pickScopes } from './pick-scopes.ts';
-import type { Principal } from './principal.ts';
+import { type Principal, pickScopes } from './principal.ts';
 import { type RequestLog, refuseCredentials } from './refusal.ts';
 
 /** What a process knows of a key. Moments are milliseconds of `performance.now()`, which no clock change moves. */
@@ -13,8 +12,10 @@ type KnownKey = {
   revoked: boolean;
   expiresAt: number;
   principal: Principal;
-  /** That today's use is stored; undefined: nobody has seen to it. */
-  noted: Promise<unknown> | undefined;
+  /** Whether today's use is stored. */
+  noted: boolean;
+  /** The write that stores it; undefined: nobody has seen to it. */
+  noting: Promise<unknown> | undefined;
 };
 
 /** Compared with where there is no key, so that an unknown id takes as long as a wrong secret. No secret hashes to it. */
@@ -38,7 +39,7 @@ export function createApiKeyVerifier(db: Database): (text: string, log: RequestL
     if (!isRight) return refuseCredentials(log, { reason: 'wrong secret', key_id: id });
     if (key.revoked) return refuseCredentials(log, { reason: 'revoked', key_id: id });
     if (performance.now() >= key.expiresAt) return refuseCredentials(log, { reason: 'expired', key_id: id });
-    await noteUse(db, id, key);
+    if (!key.noted) await noteUse(db, id, key);
     return key.principal;
   };
 }
@@ -67,19 +68,20 @@ async function readKey(db: Database, id: string): Promise<KnownKey | null> {
     ...{ readAt, principal, secretHash: row.secret_hash, revoked: row.revoked },
     // From before the question: it may end a moment early, never late.
     expiresAt: readAt + (row.ms_left ?? Number.POSITIVE_INFINITY),
-    noted: row.used_today ? Promise.resolve() : undefined,
+    ...{ noted: row.used_today, noting: undefined },
   };
 }
 
 /** Stores that a key was used today, once for all requests of the day, whichever process serves them. */
 async function noteUse(db: Database, id: string, key: KnownKey): Promise<void> {
-  key.noted ??= db.$executeRaw`
+  key.noting ??= db.$executeRaw`
     update api_keys set last_used_on = (now() at time zone 'utc')::date
     where id = ${id} and last_used_on is distinct from (now() at time zone 'utc')::date`;
   try {
-    await key.noted;
+    await key.noting;
+    key.noted = true;
   } catch (error) {
-    key.noted = undefined;
+    key.noting = undefined;
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 import { ServiceError } from '../errors.ts';
 
 /** What a caller may be allowed to do; each route names the one it needs. */
-export const SCOPES = {
+const SCOPES = {
   'preferences:read': 'Read preferences.',
   'preferences:write': 'Create, change and delete preferences.',
   'users:read': 'Read users, addresses included.',
@@ -10,7 +10,7 @@ export const SCOPES = {
   'notifications:read:all': 'Read everyone’s notifications.',
   'notifications:send': 'Notify users by their ids; cancel one’s own.',
   'notifications:broadcast': 'Notify everyone; cancel one’s own.',
-  'notifications:control': 'Cancel anyone’s notifications.',
+  'notifications:control': 'Cancel anyone’s notifications that one may read.',
   'audit:read': 'Read who changed what.',
   'metrics:read': 'Read the metrics.',
 } as const;
@@ -22,7 +22,7 @@ export const SCOPE_NAMES = Object.keys(SCOPES) as [Scope, ...Scope[]];
 
 /** A caller who is known. */
 export type Principal = {
-  /** `key:` and a name, `jwt:` and a subject, or `anonymous`. At most 128 printable ASCII characters, as SNS wants of a message group. */
+  /** `key:` and a name, `jwt:` and a subject or its hash, or `anonymous`. At most 128 printable ASCII characters, as SNS wants of a message group. */
   id: string;
   scopes: ReadonlySet<Scope>;
   /** Recipients a day on each channel; null: what the service's configuration says. */
@@ -31,6 +31,11 @@ export type Principal = {
 
 /** Everyone, where authentication is off. */
 export const ANONYMOUS: Principal = { id: 'anonymous', scopes: new Set(SCOPE_NAMES), dailyRecipients: null };
+
+/** The scopes among names. Others are ignored: what another version of this service, or another service, may know. */
+export function pickScopes(names: string[]): ReadonlySet<Scope> {
+  return new Set(names.filter((name): name is Scope => Object.hasOwn(SCOPES, name)));
+}
 
 /** @throws ServiceError scope_missing, naming the scopes of which one is needed, unless the principal has one of them */
 export function requireScope({ scopes }: Principal, ...anyOf: Scope[]): void {

@@ -13,7 +13,7 @@ const TITLE = 'Notification service';
 const DESCRIPTION = `Users say how they want to hear; internal services say what to tell whom. Every accepted notification becomes
 SNS messages whose attributes \`email\` and \`sms\` fan out to one SQS queue per channel.
 
-Errors are problem documents (RFC 9457) with a stable \`code\`. Beside those listed with a call, any may answer 404
+Errors are problem documents (RFC 9457) with a stable \`code\`. Beside those listed with a call, any may answer 400 \`malformed_request\`, 404
 \`route_not_found\`, 405 \`method_not_allowed\` with \`Allow\`, 408 \`request_timeout\` and 431 \`headers_too_large\`.
 Replies to limited calls carry \`RateLimit-Limit\`, \`RateLimit-Remaining\` and \`RateLimit-Reset\` (in seconds), of the limit that is nearer.
 Lists carry a \`Link\` header to their next page. A trailing slash in a path makes no difference.

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { PUBLIC } from './auth.ts';
@@ -8,6 +8,8 @@ export type Readiness = { draining: () => boolean; checks: Record<'database' | '
 
 /** A dependency that has not answered by then counts as away: probes usually give up after a few seconds. */
 const CHECK_TIMEOUT_MS = 2_000;
+/** Anybody may ask, as often as they like: what was found out serves for this long. Probes ask every few seconds. */
+const ANSWER_AGE_MS = 1_000;
 
 const liveSchema = z.object({ status: z.literal('ok') });
 const readySchema = z.object({
@@ -19,20 +21,41 @@ const readySchema = z.object({
 export function serveHealth(app: FastifyInstance, readiness: Readiness): void {
   const routes = app.withTypeProvider<ZodTypeProvider>();
   routes.get('/health/live', { schema: liveRoute }, () => ({ status: 'ok' as const }));
-  routes.get('/health/ready', { schema: readyRoute }, async (request, reply) => {
-    const check = (name: keyof Readiness['checks']) =>
-      withTimeout(readiness.checks[name]()).then(
-        () => 'ok' as const,
-        (error: unknown) => {
-          request.log.warn({ err: error, check: name }, 'not ready');
-          return 'failed' as const;
-        },
-      );
-    const [database, topic] = await Promise.all([check('database'), check('topic')]);
-    const up = database === 'ok' && topic === 'ok';
+  const findChecks = shareAnswer(() => runChecks(readiness, app.log));
+  routes.get('/health/ready', { schema: readyRoute }, async (_request, reply) => {
+    const checks = await findChecks();
+    const up = checks.database === 'ok' && checks.topic === 'ok';
     const status = readiness.draining() ? 'draining' : up ? 'ready' : 'not ready';
-    return reply.code(status === 'ready' ? 200 : 503).send({ status, checks: { database, topic } });
+    return reply.code(status === 'ready' ? 200 : 503).send({ status, checks });
   });
+}
+
+async function runChecks({ checks }: Readiness, log: FastifyBaseLogger) {
+  const check = (name: keyof Readiness['checks']) =>
+    withTimeout(checks[name]()).then(
+      () => 'ok' as const,
+      (error: unknown) => {
+        log.warn({ err: error, check: name }, 'not ready');
+        return 'failed' as const;
+      },
+    );
+  const [database, topic] = await Promise.all([check('database'), check('topic')]);
+  return { database, topic };
+}
+
+/** Asks once for all who want to know while it is being found out, and for `ANSWER_AGE_MS` after. */
+function shareAnswer<Answer>(ask: () => Promise<Answer>): () => Promise<Answer> {
+  let shared: Promise<Answer> | undefined;
+  let freshUntil = 0;
+  return () => {
+    if (shared === undefined || performance.now() > freshUntil) {
+      freshUntil = Number.POSITIVE_INFINITY;
+      shared = ask().finally(() => {
+        freshUntil = performance.now() + ANSWER_AGE_MS;
+      });
+    }
+    return shared;
+  };
 }
 
 const liveRoute = {

@@ -60,9 +60,13 @@ function refuseOddHeaders({ raw: { rawHeaders, httpVersion }, headers: { expect 
   if (rawHeaders.length > HEADERS_MAX * 2) {
     throw new ServiceError('headers_too_large', `A request may have ${HEADERS_MAX} headers at most.`);
   }
-  const hosts = countHosts(rawHeaders);
+  const hosts = countHeaders(rawHeaders, 'host');
   if (hosts > 1 || (hosts === 0 && httpVersion === '1.1')) {
     throw new ServiceError('malformed_request', 'A request has exactly one Host header.');
+  }
+  // A proxy in front might go by the other one.
+  if (countHeaders(rawHeaders, 'authorization') > 1) {
+    throw new ServiceError('malformed_request', 'A request has one Authorization header at most.');
   }
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') {
     throw new ServiceError('malformed_request', 'The only expectation that can be met is 100-continue.');
@@ -70,8 +74,8 @@ function refuseOddHeaders({ raw: { rawHeaders, httpVersion }, headers: { expect 
 }
 
 /** @param rawHeaders - names and values in turn. */
-function countHosts(rawHeaders: string[]): number {
-  let hosts = 0;
-  for (let n = 0; n < rawHeaders.length; n += 2) if (rawHeaders[n]?.toLowerCase() === 'host') hosts += 1;
-  return hosts;
+function countHeaders(rawHeaders: string[], name: string): number {
+  let count = 0;
+  for (let n = 0; n < rawHeaders.length; n += 2) if (rawHeaders[n]?.toLowerCase() === name) count += 1;
+  return count;
 }

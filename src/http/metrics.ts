@@ -14,6 +14,8 @@ const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIO
 export type Metrics = {
   /** Counts a reply that was sent. */
   countReply: (request: FastifyRequest, reply: FastifyReply) => void;
+  /** Counts the answer to what was no request. */
+  countRefusal: (status: number) => void;
   serve: (app: FastifyInstance) => void;
 };
 
@@ -32,6 +34,9 @@ export function createMetrics(): Metrics {
       const route = is404 || url === PREFLIGHT_ROUTE ? 'none' : url;
       const labels = { method: METHODS.has(method) ? method : 'other', route, status: statusCode };
       durations.observe(labels, elapsedTime / 1000);
+    },
+    countRefusal(status) {
+      durations.observe({ method: 'other', route: 'none', status }, 0);
     },
     serve(app) {
       app.get('/metrics', { schema: metricsRoute }, async (_request, reply) => {

@@ -213,11 +213,15 @@ export function showProblems(): Record<string, { summary: string; value: unknown
   return Object.fromEntries(examples);
 }
 
-/** Answers a request that is not HTTP, on its socket, as no route will ever see it. */
-export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
+/**
+ * Answers a request that is not HTTP, on its socket, as no route will ever see it.
+ *
+ * @returns what was answered; null when nobody is there to hear it.
+ */
+export function answerClientError(error: Error & { code?: string }, socket: Socket) {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy(error);
-    return;
+    return null;
   }
   const code = CLIENT_CODES[error.code ?? ''] ?? 'malformed_request';
   const [status] = ERRORS[code];
@@ -230,6 +234,7 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`);
   setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  return { request_id: requestId, status };
 }
 
 const CLIENT_CODES: Record<string, ErrorCode> = {

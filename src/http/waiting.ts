@@ -1,8 +1,11 @@
 import type { FastifyRequest } from 'fastify';
+import pLimit from 'p-limit';
 import { ServiceError } from '../errors.ts';
 
 /** The longest that `Prefer: wait` is honoured; a client that asks for more gets this. */
 const WAIT_MAX_SECONDS = 30;
+/** Callers who wait at once: each asks the database four times a second, and keeps its notification in memory. */
+const WAITERS_MAX = 200;
 
 /** Does `work` with a signal that is aborted when the time is up, the client has left, or the process stops. */
 export async function withinTime<Result>(
@@ -25,23 +28,37 @@ export async function withinTime<Result>(
   });
 }
 
-/** Does `work` with a signal that is aborted, with a refusal as its reason, when the client has left or the process stops. */
+/**
+ * Does `work` with a signal that is aborted, with a refusal as its reason, when the client has left or the process stops.
+ * The first is the client's doing and no sign of overload, though nobody is left to read it.
+ */
 export async function whileWanted<Result>(
   { raw: { socket } }: FastifyRequest,
   stopping: AbortSignal,
   work: (signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
   const controller = new AbortController();
-  const end = () => controller.abort(new ServiceError('overloaded', 'This process is stopping. Try again.'));
-  socket.once('close', end);
-  stopping.addEventListener('abort', end);
-  if (stopping.aborted || socket.destroyed) end();
+  const leave = () => controller.abort(new ServiceError('request_timeout', 'The client has left.'));
+  const stop = () => controller.abort(new ServiceError('overloaded', 'This process is stopping. Try again.'));
+  socket.once('close', leave);
+  stopping.addEventListener('abort', stop);
+  if (socket.destroyed) leave();
+  if (stopping.aborted) stop();
   try {
     return await work(controller.signal);
   } finally {
-    socket.off('close', end);
-    stopping.removeEventListener('abort', end);
+    socket.off('close', leave);
+    stopping.removeEventListener('abort', stop);
   }
+}
+
+/** Starts a wait; null: it is not waited, because as many callers wait as may. */
+export type WaitingRoom = <Result>(wait: () => Promise<Result>) => Promise<Result> | null;
+
+/** Where the callers of a process wait. */
+export function createWaitingRoom(): WaitingRoom {
+  const limit = pLimit(WAITERS_MAX);
+  return (wait) => (limit.activeCount < WAITERS_MAX ? limit(wait) : null);
 }
 
 /** The request's trace (W3C Trace Context, version 00), when it has a well-formed one. */

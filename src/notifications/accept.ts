@@ -10,9 +10,11 @@ import {
   charged,
   chargeRecipients,
   explainExceeded,
+  findExceeded,
   isAllowanceExceeded,
 } from './allowances.ts';
 import { type Audience, readAudience } from './audience.ts';
+import type { CountQueue } from './count-queue.ts';
 import { fitsMessage } from './message.ts';
 import { countRecipients } from './preview.ts';
 import { toAcceptedRow, toResource } from './resource.ts';
@@ -26,10 +28,11 @@ export type Origin = {
   traceparent: string | undefined;
   /** Ends the count of an audience before anything is stored. */
   signal: AbortSignal;
+  countInTurn: CountQueue;
 };
 
-/** A notification as it is stored and charged. */
-type Draft = { id: string; input: NotificationInput; audience: Audience; hash: Buffer; charges: Charge[] };
+/** A notification as it is stored. */
+type Draft = { id: string; input: NotificationInput; audience: Audience; hash: Buffer };
 
 /**
  * Accepts a notification: one INSERT, durable when this returns. The row is the queue; the dispatcher does the rest.
@@ -38,7 +41,7 @@ type Draft = { id: string; input: NotificationInput; audience: Audience; hash: B
  * what is charged stays charged, whatever becomes of the notification.
  *
  * @throws ServiceError payload_too_large, idempotency_key_reused, audience_mismatch, broadcast_limit_reached,
- *   daily_recipients_reached
+ *   daily_recipients_reached, overloaded
  * @throws what `origin.signal` was aborted with
  */
 export async function acceptNotification(
@@ -48,44 +51,54 @@ export async function acceptNotification(
 ): Promise<{ notification: NotificationResource; replayed: boolean }> {
   if (!fitsMessage(input.subject ?? null, input.payload)) throw new ServiceError('payload_too_large');
   const audience = readAudience(input);
-  const hash = hashRequest(input, audience);
-  const id = uuidv7();
-  const replayed =
-    (await isKnown(db, input, origin)) ||
-    !(await insertNotification(
-      db,
-      { id, input, audience, hash, charges: await guard(db, input, audience, origin) },
-      origin,
-    ));
+  const draft = { id: uuidv7(), input, audience, hash: hashRequest(input, audience) };
+  const isNew = await storeOnce(db, draft, origin);
   const { idempotencyKey: key, actor } = origin;
   const where =
-    replayed && key !== undefined
-      ? { created_by_idempotency_key: { created_by: actor.principal, idempotency_key: key } }
-      : { id };
+    isNew || key === undefined
+      ? { id: draft.id }
+      : { created_by_idempotency_key: { created_by: actor.principal, idempotency_key: key } };
   const { request_hash, ...row } = await db.notification.findUniqueOrThrow({ where, omit: { user_ids: true } });
-  if (request_hash === null || !hash.equals(request_hash)) throw new ServiceError('idempotency_key_reused');
-  return { notification: toResource(toAcceptedRow(row), { first: 0, last: 0 }), replayed };
+  if (request_hash === null || !draft.hash.equals(request_hash)) throw new ServiceError('idempotency_key_reused');
+  return { notification: toResource(toAcceptedRow(row), { first: 0, last: 0 }), replayed: !isNew };
+}
+
+/**
+ * Stores a notification unless its key is known. What spares a count is looked up before it; the INSERT finds out by itself.
+ *
+ * @returns whether it is new.
+ */
+async function storeOnce(db: Database, draft: Draft, origin: Origin): Promise<boolean> {
+  const broadcast = chargeBroadcast(draft.audience, origin.allowances);
+  if (!needsCount(draft.input, origin)) return insertNotification(db, { ...draft, charges: broadcast }, origin);
+  // In this order: when a rival under the same key has used up the allowance, its notification is found.
+  const refusal = await findExceeded(db, origin.actor.principal, broadcast);
+  if (await isKnown(db, origin)) return false;
+  if (refusal !== null) throw refusal;
+  const recipients = await countCharges(db, draft, origin);
+  return insertNotification(db, { ...draft, charges: [...broadcast, ...recipients] }, origin);
 }
 
 const needsCount = ({ expected_recipients }: NotificationInput, { allowances }: Origin) =>
   expected_recipients !== undefined || allowances.recipientsPerDay !== null;
 
-/** Whether the key was used before; looked up only when that spares a count, as the INSERT finds out by itself. */
-async function isKnown(db: Database, input: NotificationInput, origin: Origin): Promise<boolean> {
-  const { idempotencyKey: idempotency_key, actor } = origin;
-  if (idempotency_key === undefined || !needsCount(input, origin)) return false;
+const chargeBroadcast = ({ user_ids }: Audience, { broadcastsPerHour }: Allowances): Charge[] =>
+  user_ids === null ? [{ kind: 'broadcasts', used: 1, allowed: broadcastsPerHour }] : [];
+
+/** Whether the key was used before. */
+async function isKnown(db: Database, { idempotencyKey: idempotency_key, actor }: Origin): Promise<boolean> {
+  if (idempotency_key === undefined) return false;
   return (await db.notification.count({ where: { created_by: actor.principal, idempotency_key } })) > 0;
 }
 
-/** Holds the audience against what the caller expects. Returns what is to be charged. */
-async function guard(db: Database, input: NotificationInput, audience: Audience, origin: Origin): Promise<Charge[]> {
-  const { broadcastsPerHour, recipientsPerDay } = origin.allowances;
-  const broadcast: Charge[] =
-    audience.user_ids === null ? [{ kind: 'broadcasts', used: 1, allowed: broadcastsPerHour }] : [];
-  if (!needsCount(input, origin)) return broadcast;
-  const { published, by_channel } = await countRecipients(db, input, audience, origin.signal);
+/** Counts the audience and holds it against what the caller expects. Returns what its recipients are charged. */
+async function countCharges(db: Database, { input, audience }: Draft, origin: Origin): Promise<Charge[]> {
+  const { allowances, signal, countInTurn } = origin;
+  const { published, by_channel } = await countInTurn(input, signal, () =>
+    countRecipients(db, input, audience, signal),
+  );
   requireExpected(input, published);
-  return recipientsPerDay === null ? broadcast : [...broadcast, ...chargeRecipients(by_channel, recipientsPerDay)];
+  return allowances.recipientsPerDay === null ? [] : chargeRecipients(by_channel, allowances.recipientsPerDay);
 }
 
 function requireExpected(
@@ -103,8 +116,11 @@ function requireExpected(
  *
  * @returns whether it is new.
  */
-async function insertNotification(db: Database, draft: Draft, origin: Origin): Promise<boolean> {
-  const { id, input, audience, hash, charges } = draft;
+async function insertNotification(
+  db: Database,
+  { id, input, audience, hash, charges }: Draft & { charges: Charge[] },
+  origin: Origin,
+): Promise<boolean> {
   const { user_ids, channels } = audience;
   const { principal } = origin.actor;
   const record = audited(origin.actor, {

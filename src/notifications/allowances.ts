@@ -56,18 +56,37 @@ export function isAllowanceExceeded(error: unknown): boolean {
   return originalCode === '23514' && originalMessage.includes('usage_within_allowance');
 }
 
+/** The refusal of charges that are too much already, so that nothing need be counted for them; null: they may pass. */
+export async function findExceeded(db: Database, principal: string, charges: Charge[]): Promise<ServiceError | null> {
+  const scarcest = await findScarcest(db, principal, charges);
+  return scarcest?.is_exceeded === true ? composeRefusal(scarcest) : null;
+}
+
 /** The refusal of charges that were too much: names the first allowance that is exceeded, and when it starts anew. */
 export async function explainExceeded(db: Database, principal: string, charges: Charge[]): Promise<ServiceError> {
-  const [exceeded] = await db.$queryRaw<(Charge & { left: number; seconds: number })[]>`
+  const scarcest = await findScarcest(db, principal, charges);
+  if (scarcest === undefined) throw new Error('Nothing was charged.');
+  return composeRefusal(scarcest);
+}
+
+/** A charge, and of its allowance what is left and in how many seconds it starts anew. */
+type Scarcest = Charge & { left: number; seconds: number; is_exceeded: boolean };
+
+/** The first charge that is too much; when none is any more, as a window has ended meanwhile, the first. */
+async function findScarcest(db: Database, principal: string, charges: Charge[]): Promise<Scarcest | undefined> {
+  const [scarcest] = await db.$queryRaw<Scarcest[]>`
     select c.kind, c.used, c.allowed, greatest(0, c.allowed - coalesce(u.used, 0)) as left,
-      greatest(1, ceil(extract(epoch from w.start - now()) + c.seconds))::int as seconds
+      greatest(1, ceil(extract(epoch from w.start - now()) + c.seconds))::int as seconds,
+      coalesce(u.used, 0)::bigint + c.used > c.allowed as is_exceeded
     from ${listCharges(charges)}
       cross join lateral (select date_trunc(c.of, now(), 'UTC') as start) w
       left join usage u on u.principal = ${principal} and u.kind = c.kind and u.window_start >= w.start
-    order by coalesce(u.used, 0)::bigint + c.used > c.allowed desc, c.kind
+    order by is_exceeded desc, c.kind
     limit 1`;
-  if (exceeded === undefined) throw new Error('Nothing was charged.');
-  const { kind, used, allowed, left, seconds } = exceeded;
+  return scarcest;
+}
+
+function composeRefusal({ kind, used, allowed, left, seconds }: Scarcest): ServiceError {
   const details = { retryAfterSeconds: seconds };
   if (kind === 'broadcasts') {
     const detail = `This caller may send ${allowed} broadcasts within an hour. Nothing was sent.`;

@@ -56,8 +56,11 @@ export function toAcceptedRow(row: NotificationRow): NotificationRow {
   };
 }
 
+/** What says how far a dispatch has come. */
+type DispatchState = Pick<NotificationRow, 'exhausted' | 'open_pages' | 'completed_at'>;
+
 /** Whether nothing of it is left to do, the pages of a canceled one included. */
-export function isDispatched({ exhausted, open_pages, completed_at }: NotificationRow): boolean {
+export function isDispatched({ exhausted, open_pages, completed_at }: DispatchState): boolean {
   return exhausted && open_pages === 0 && completed_at !== null;
 }
 

@@ -1,22 +1,24 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import { requireScope, type Scope } from '../auth/principal.ts';
+import { requireScope } from '../auth/principal.ts';
 import type { Database } from '../database.ts';
 import { getActor, getPrincipal, requires } from '../http/auth.ts';
 import { LOCATION } from '../http/docs.ts';
 import { NOTIFICATION_BODY_BYTES_MAX } from '../http/limits.ts';
 import { linkNext, pageOf } from '../http/lists.ts';
 import { BODY_PROBLEMS, problems } from '../http/problem.ts';
-import { findTraceparent, findWait, whileWanted, withinTime } from '../http/waiting.ts';
+import { createWaitingRoom, findTraceparent, findWait, whileWanted, withinTime } from '../http/waiting.ts';
 import { acceptNotification } from './accept.ts';
 import type { Allowances } from './allowances.ts';
 import type { Packing } from './audience.ts';
+import { createCountQueue } from './count-queue.ts';
 import type { Owner } from './lifecycle.ts';
 import { previewNotification } from './preview.ts';
 import {
   createNotificationHeaders,
   createNotificationSchema,
   type NotificationInput,
+  type NotificationResource,
   notificationListQuery,
   notificationParams,
   notificationSchema,
@@ -49,6 +51,8 @@ const tags = ['Notifications'];
 /** `/notifications`: accept, preview, read, cancel. */
 export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps): void {
   const { db, onAccept, stopping, packing, allowances } = deps;
+  const countInTurn = createCountQueue();
+  const waitingRoom = createWaitingRoom();
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.post(
@@ -63,48 +67,61 @@ export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps)
           allowances: { ...allowances, recipientsPerDay: dailyRecipients ?? allowances.recipientsPerDay },
           idempotencyKey: request.headers['idempotency-key'],
           traceparent: findTraceparent(request),
-          signal,
+          ...{ signal, countInTurn },
         }),
       );
       onAccept();
       void reply.header('location', `/notifications/${notification.id}`);
       if (replayed) void reply.header('idempotency-replayed', 'true');
-      const waitSeconds = findWait(request.headers.prefer);
-      if (waitSeconds === null) return reply.code(202).send(notification);
-      void reply.header('preference-applied', `wait=${waitSeconds}`);
-      const dispatched = await withinTime(request, waitSeconds, stopping, (signal) =>
-        waitForDispatch(db, notification.id, signal),
+      const seconds = findWait(request.headers.prefer);
+      if (seconds === null || isDueAfter(notification, seconds)) return reply.code(202).send(notification);
+      const waiting = waitingRoom(() =>
+        withinTime(request, seconds, stopping, (signal) => waitForDispatch(db, notification.id, signal)),
       );
+      if (waiting === null) return reply.code(202).send(notification);
+      void reply.header('preference-applied', `wait=${seconds}`);
+      const dispatched = await waiting;
       return reply.code(dispatched ? 200 : 202).send(dispatched ?? notification);
     },
   );
   routes.post('/notifications/preview', { schema: previewRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX }, (request) => {
     requireAudienceScope(request);
-    return whileWanted(request, stopping, (signal) => previewNotification(db, request.body, packing, signal));
+    return whileWanted(request, stopping, (signal) =>
+      countInTurn(request.body, signal, () => previewNotification(db, request.body, packing, signal)),
+    );
   });
   routes.get('/notifications', { schema: listRoute }, async (request, reply) => {
     const { query, url } = request;
-    const owner = findOwner(request, 'notifications:read:all');
-    const { notifications, full } = await listNotifications(db, owner, query);
+    const { notifications, full } = await listNotifications(db, findReadable(request), query);
     return reply.headers(linkNext(url, query.limit, notifications, notifications.at(-1)?.id, full)).send(notifications);
   });
   routes.get('/notifications/:id', { schema: getRoute }, (request) =>
-    getNotification(db, request.params.id, findOwner(request, 'notifications:read:all')),
+    getNotification(db, request.params.id, findReadable(request)),
   );
   routes.get('/notifications/:id/messages', { schema: messagesRoute }, async (request, reply) => {
     const { params, query, url } = request;
-    const messages = await listSentMessages(db, params.id, findOwner(request, 'notifications:read:all'), query);
+    const messages = await listSentMessages(db, params.id, findReadable(request), query);
     return reply.headers(linkNext(url, query.limit, messages, messages.at(-1)?.user_id)).send(messages);
   });
   routes.post('/notifications/:id/cancel', { schema: cancelRoute }, (request) =>
-    cancelNotification(db, request.params.id, findOwner(request, 'notifications:control'), getActor(request)),
+    cancelNotification(db, request.params.id, findCancelable(request), getActor(request)),
   );
 }
 
-/** Whose notifications a caller reaches: their own, or with a scope everyone's. */
-function findOwner(request: FastifyRequest, everyones: Scope): Owner {
+/** Whether it can only be dispatched when the time is up: then there is no point in waiting. */
+const isDueAfter = ({ send_at }: NotificationResource, seconds: number) =>
+  send_at !== null && send_at.getTime() > Date.now() + seconds * 1000;
+
+/** Whose notifications a caller reads: their own, or everyone's. */
+function findReadable(request: FastifyRequest): Owner {
   const { id, scopes } = getPrincipal(request);
-  return scopes.has(everyones) ? null : id;
+  return scopes.has('notifications:read:all') ? null : id;
+}
+
+/** Whose notifications a caller cancels. The answer shows what is canceled, so it has to be within sight, too. */
+function findCancelable(request: FastifyRequest): Owner {
+  const { id, scopes } = getPrincipal(request);
+  return scopes.has('notifications:control') ? findReadable(request) : id;
 }
 
 /** Whom a notification is for decides which scope it needs. */
@@ -121,7 +138,8 @@ const acceptHeaders = {
   },
   'Preference-Applied': {
     ...{ type: 'string', examples: ['wait=10'] },
-    description: 'The seconds that `Prefer: wait` was granted. Absent when it was not asked for or not understood.',
+    description:
+      'The seconds that `Prefer: wait` was granted. Absent when it was not waited: not asked for, not understood, `send_at` is later, or too many wait already.',
   },
 };
 
@@ -147,7 +165,7 @@ const previewRoute = {
   ...requires('notifications:send', 'notifications:broadcast'),
   ...{ tags, operationId: 'previewNotification', summary: 'Count what a notification would come to' },
   description:
-    'Takes the body of a notification and answers with the counts that it would have if it were dispatched now and SNS took every message. Nothing is stored or sent, and `expected_recipients` is not looked at.',
+    'Takes the body of a notification and answers with the counts that it would have if it were dispatched now and SNS took every message. Nothing is stored or sent, and `expected_recipients` is not looked at. Large audiences are counted a few at a time; when many wait for that already, the answer is 503.',
   body: createNotificationSchema,
   response: {
     200: previewSchema.describe('What the notification would come to.'),
@@ -185,7 +203,7 @@ const cancelRoute = {
   ...requires('notifications:send', 'notifications:broadcast', 'notifications:control'),
   ...{ tags, operationId: 'cancelNotification', summary: 'Cancel a notification' },
   description:
-    'Takes effect within one page: whoever is not covered by a page yet is not told any more. One’s own, or anyone’s with `notifications:control`.',
+    'Takes effect within one page: whoever is not covered by a page yet is not told any more. One’s own; with `notifications:control` and `notifications:read:all` anyone’s.',
   params: notificationParams,
   response: {
     200: notificationSchema.describe('The notification.'),

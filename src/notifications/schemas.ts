@@ -60,7 +60,7 @@ export const createNotificationSchema = z
     expected_recipients: z
       .exactOptional(count)
       .describe(
-        'How many users the caller believes will be told. When the audience, as it is now, has another number, nothing is sent. For everyone only, without `user_ids`.',
+        'How many users the caller believes will be told. When the audience has another number, nothing is sent. Checked once, when the notification is accepted, also with `send_at`. For everyone only, without `user_ids`.',
       ),
     tolerance: z
       .exactOptional(count)
@@ -194,7 +194,12 @@ export const createNotificationHeaders = z.looseObject({
     .max(IDEMPOTENCY_KEY_CHARS_MAX)
     .optional()
     .describe('Makes the call repeatable: the same key and body have one notification and one answer.'),
-  prefer: z.string().optional().describe('`wait=N` (RFC 7240, N ≤ 30 s): answer when dispatch is done.'),
+  prefer: z
+    .string()
+    .optional()
+    .describe(
+      '`wait=N` (RFC 7240, N ≤ 30 s): answer when dispatch is done. Ignored when `send_at` is later than that.',
+    ),
   traceparent: z.string().optional().describe('A trace (W3C Trace Context). It travels with the messages.'),
 });
 

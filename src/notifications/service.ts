@@ -102,13 +102,19 @@ export async function waitForDispatch(
 ): Promise<NotificationResource | null> {
   let pauseMs = WAIT_POLL_MS.first;
   while (!signal.aborted) {
-    const row = await getRow(db, id, null);
-    if (isDispatched(row)) return showRow(db, row);
+    if (await hasDispatched(db, id)) return getNotification(db, id, null);
     // Woken early by the signal, which the loop looks at next.
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
     pauseMs = Math.min(pauseMs * 2, WAIT_POLL_MS.last);
   }
   return null;
+}
+
+/** Reads nothing but what decides: the row may hold 256 KiB of text. */
+async function hasDispatched(db: Database, id: string): Promise<boolean> {
+  const select = { exhausted: true, open_pages: true, completed_at: true };
+  const row = await db.notification.findUnique({ where: { id }, select });
+  return row !== null && isDispatched(row);
 }
 
 export type SentMessage = { user_id: number; message_id: string; channels: Channel[]; published_at: Date };
@@ -125,23 +131,34 @@ export async function listSentMessages(
   owner: Owner,
   { user_id = null, limit, cursor }: { user_id?: number | null | undefined; limit: number; cursor: number },
 ): Promise<SentMessage[]> {
-  await getRow(db, id, owner);
+  await requireReachable(db, id, owner);
   const rows = await db.$queryRaw<(Omit<SentMessage, 'channels'> & { bits: number })[]>`
     select m.user_id, m.message_id, m.bits, p.settled_at as published_at
     from pages p cross join lateral unnest(p.user_ids, p.message_ids, p.channel_bits) as m(user_id, message_id, bits)
-    where p.notification_id = ${id}::uuid and p.last_user_id > ${cursor} and m.user_id > ${cursor}
+    where p.notification_id = ${id}::uuid
+      and (${owner}::text is null or exists (select from notifications where id = ${id}::uuid and created_by = ${owner}))
+      and p.last_user_id > ${cursor} and m.user_id > ${cursor}
       and (${user_id}::int is null or (${user_id} between p.first_user_id and p.last_user_id and m.user_id = ${user_id}))
     order by p.number, m.user_id
     limit ${limit}`;
   return rows.map(({ bits, ...row }) => ({ ...row, channels: channelsOfBits(bits) }));
 }
 
-/** One that is out of reach is answered like one that does not exist. */
+/** @throws ServiceError notification_not_found */
+async function requireReachable(db: Database, id: string, owner: Owner): Promise<void> {
+  const row = await db.notification.findUnique({ where: withinReach(id, owner), select: { id: true } });
+  if (row === null) throw new ServiceError('notification_not_found');
+}
+
+/** @throws ServiceError notification_not_found */
 async function getRow(db: Database, id: string, owner: Owner): Promise<NotificationRow> {
-  const row = await db.notification.findUnique({ where: { id }, omit: UNREAD_COLUMNS });
-  if (row === null || (owner !== null && row.created_by !== owner)) throw new ServiceError('notification_not_found');
+  const row = await db.notification.findUnique({ where: withinReach(id, owner), omit: UNREAD_COLUMNS });
+  if (row === null) throw new ServiceError('notification_not_found');
   return row;
 }
+
+/** One that is out of reach is looked up, found missing and answered like one that does not exist. */
+const withinReach = (id: string, owner: Owner) => ({ id, ...(owner !== null && { created_by: owner }) });
 
 async function showRow(db: Database, row: NotificationRow): Promise<NotificationResource> {
   return toResource(row, await findUserRange(db, [row]));

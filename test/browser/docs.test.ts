@@ -68,7 +68,9 @@ describe('/redoc', () => {
 
     await watched.page.locator('input').first().fill('cancel');
 
-    await watched.page.locator('[data-role="search:results"] li').first().waitFor();
+    const found = watched.page.locator('[data-role="search:results"] li').first();
+    await found.waitFor();
+    expect(await found.textContent()).toMatch(/cancel/i);
     expectNoFaults();
   });
 });

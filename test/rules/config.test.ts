@@ -128,6 +128,7 @@ describe('parseConfig', () => {
     ['DAILY_RECIPIENTS', '-1'],
     ['TRUST_PROXY', 'loopback'],
     ['TRUST_PROXY', '10.0.0.0/33'],
+    ['TRUST_PROXY', '0.0.0.0/0'],
     ['TRUST_PROXY', '10.0.0.1/8/8'],
     ['TRUST_PROXY', '10.1.0.0/'],
     ['CORS_ORIGINS', '*'],

@@ -16,9 +16,13 @@ function listDefaults(): Map<string, string | null> {
   return new Map(
     fields.map(([name, schema]) => {
       const { success, data } = schema.safeParse(undefined);
-      return [name, success ? String(data ?? '') : null];
+      return [name, success ? showDefault(data) : null];
     }),
   );
+}
+
+function showDefault(data: unknown): string {
+  return data === undefined || Array.isArray(data) ? '' : `${data as string | number}`;
 }
 
 /** Every assignment of the example, commented out or not, with the line above it. */

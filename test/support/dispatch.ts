@@ -4,6 +4,7 @@ import { expect, onTestFinished, vi } from 'vitest';
 import type { Channel } from '../../src/channels.ts';
 import { createDatabase, type Database } from '../../src/database.ts';
 import { acceptNotification } from '../../src/notifications/accept.ts';
+import { createCountQueue } from '../../src/notifications/count-queue.ts';
 import { type DispatcherDeps, dispatchNext } from '../../src/notifications/dispatcher.ts';
 import { createPublisher } from '../../src/notifications/publisher.ts';
 import type { NotificationInput, NotificationResource } from '../../src/notifications/schemas.ts';
@@ -58,7 +59,7 @@ export async function accept(db: Database, input: Partial<NotificationInput> = {
   const { notification } = await acceptNotification(
     db,
     { payload: 'Your statement is ready', ...input },
-    { ...origin, signal: UNSTOPPED },
+    { ...origin, signal: UNSTOPPED, countInTurn: createCountQueue() },
   );
   return notification.id;
 }
