@@ -1,22 +1,12 @@
-import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
-import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { isDatabaseUnavailable } from '../database.ts';
 import { ERRORS, type ErrorCode, ServiceError } from '../errors.ts';
-import { BARE_HEADERS } from './headers.ts';
+import { FAULTS_MAX, type Fault, listFaults, ValidationError } from './validation.ts';
 
 /** After how many seconds a client may try again while the database is away. */
 const RETRY_AFTER_SECONDS = 2;
-/** Faults listed in one problem: a list of 10,000 wrong ids does not need 10,000 lines back. */
-const FAULTS_MAX = 100;
-/** Nor is the name of an unknown field worth repeating when it is longer than any of ours. */
-const POINTER_CHARS_MAX = 200;
-
-/** How long a client may take to read why its connection is closed. It may well go on writing meanwhile. */
-const LINGER_MS = 1_000;
-
 /** An error as every call answers it (RFC 9457). `code` is stable, texts are not. */
 const problemSchema = z
   .looseObject({
@@ -45,28 +35,6 @@ const problemSchema = z
   })
   .meta({ id: 'Problem' });
 
-type Fault = { in: 'body' | 'path' | 'query' | 'headers'; pointer: string; detail: string };
-
-/** What a zod schema found wrong with one part of a request; Fastify adds which part. */
-export class ValidationError extends Error {
-  readonly issues: z.core.$ZodIssue[];
-  /** The part of the request, set by Fastify. */
-  validationContext?: 'body' | 'params' | 'querystring' | 'headers';
-
-  constructor(issues: z.core.$ZodIssue[]) {
-    super('validation failed');
-    this.issues = issues;
-  }
-}
-
-/** Fastify's validator: zod's verdict, with every fault at once. */
-export function compileValidator({ schema }: { schema: z.ZodType }) {
-  return (data: unknown) => {
-    const result = schema.safeParse(data);
-    return result.success ? { value: result.data } : { error: new ValidationError(result.error.issues) };
-  };
-}
-
 /** Renders every error of every route as a problem. An unexpected one tells the client nothing and the log everything. */
 export function renderError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const code = findCode(error);
@@ -94,8 +62,13 @@ const CHALLENGES: { [code in ErrorCode]?: (members: { scopes?: string[] }) => st
     `Bearer realm="notifications", error="insufficient_scope", scope="${scopes.join(' ')}"`,
 };
 
-/** The text of a problem. */
-function composeProblem(requestId: string, code: ErrorCode, detail: string = ERRORS[code][1], members: object = {}) {
+/** The text of a problem; `members` are those beside the standard ones. */
+export function composeProblem(
+  requestId: string,
+  code: ErrorCode,
+  detail: string = ERRORS[code][1],
+  members: object = {},
+) {
   const status = ERRORS[code][0];
   const instance = `/requests/${requestId}`;
   return JSON.stringify({
@@ -127,33 +100,6 @@ function findCode(error: unknown): ErrorCode {
 function describe(code: ErrorCode, error: unknown): string {
   const { code: cause = '', message = '' } = error as Partial<FastifyError>;
   return code === 'malformed_request' && cause.startsWith('FST_ERR_CTP_') ? message : ERRORS[code][1];
-}
-
-const PARTS = { body: 'body', params: 'path', querystring: 'query', headers: 'headers' } as const;
-
-/** No more of the issues is looked at than is shown. */
-function listFaults({ issues, validationContext = 'body' }: ValidationError): Fault[] {
-  const part = PARTS[validationContext];
-  return issues
-    .slice(0, FAULTS_MAX)
-    .flatMap((issue): Fault[] => {
-      if (issue.code !== 'unrecognized_keys') {
-        return [{ in: part, pointer: composePointer(issue.path), detail: issue.message }];
-      }
-      const keys = issue.keys.slice(0, FAULTS_MAX);
-      return keys.map((key) => ({
-        in: part,
-        pointer: composePointer([...issue.path, key]),
-        detail: 'is not a known field',
-      }));
-    })
-    .slice(0, FAULTS_MAX);
-}
-
-/** A JSON pointer (RFC 6901, section 3). */
-function composePointer(path: PropertyKey[]): string {
-  const segments = path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`);
-  return segments.join('').slice(0, POINTER_CHARS_MAX);
 }
 
 /** What any call of a route that is not for everyone may answer. */
@@ -212,32 +158,3 @@ export function showProblems(): Record<string, { summary: string; value: unknown
   });
   return Object.fromEntries(examples);
 }
-
-/**
- * Answers a request that is not HTTP, on its socket, as no route will ever see it.
- *
- * @returns what was answered; null when nobody is there to hear it.
- */
-export function answerClientError(error: Error & { code?: string }, socket: Socket) {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy(error);
-    return null;
-  }
-  const code = CLIENT_CODES[error.code ?? ''] ?? 'malformed_request';
-  const [status] = ERRORS[code];
-  const requestId = randomUUID();
-  const body = composeProblem(requestId, code);
-  const headers = {
-    ...{ ...BARE_HEADERS, 'content-type': 'application/problem+json', 'x-request-id': requestId },
-    ...{ 'content-length': Buffer.byteLength(body), connection: 'close' },
-  };
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`);
-  setTimeout(() => socket.destroy(), LINGER_MS).unref();
-  return { request_id: requestId, status };
-}
-
-const CLIENT_CODES: Record<string, ErrorCode> = {
-  HPE_HEADER_OVERFLOW: 'headers_too_large',
-  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
-};

@@ -1,4 +1,4 @@
-import { ValidationError } from './problem.ts';
+import { ValidationError } from './validation.ts';
 
 /**
  * A body may repeat the user's id of the path, as a client does that sends back what it has read.
