@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Governor } from '../src/notifications/governor.ts';
 import type { Message } from '../src/notifications/message.ts';
 import { createPublisher, type Publisher } from '../src/notifications/publisher.ts';
 import { getNotification } from '../src/notifications/service.ts';
@@ -13,16 +14,19 @@ import {
   range,
   readCounts,
   TOPIC_ARN,
+  UNGOVERNED,
   UNSTOPPED,
 } from './support/dispatch.ts';
 import { type Sink, type SinkCall, startSink } from './support/sink.ts';
+
+const REST = { topicArn: TOPIC_ARN, concurrency: 4, governor: UNGOVERNED, log: createLog().log };
 
 let sink: Sink;
 let publisher: Publisher;
 
 beforeEach(async () => {
   sink = await startSink();
-  publisher = createPublisher({ sns: sink.connect(), topicArn: TOPIC_ARN, concurrency: 4, log: createLog().log });
+  publisher = createPublisher({ sns: sink.connect(), ...REST });
   // Backs off for no time at all: the pauses are random between zero and their bound.
   vi.spyOn(Math, 'random').mockReturnValue(0);
 });
@@ -60,6 +64,22 @@ describe('a batch that SNS takes', () => {
     release();
     await publishing;
     expect(sink.accepted).toHaveLength(100);
+  });
+
+  it('passes those of a page when it is a single one, in turns', async () => {
+    const release = sink.holdReplies();
+    const slow = publisher.publish(compose(200), UNSTOPPED);
+    await eventually(() => expect(sink.calls).toHaveLength(4));
+    const passing = range(1, 5).map(() => publisher.publish(compose(1), UNSTOPPED));
+
+    release();
+    await Promise.all(passing);
+    const sizes = sink.calls.slice(4).map(({ entries }) => entries.length);
+    await slow;
+
+    // Four are under way at a time, and may reach the sink in another order.
+    expect(sizes.slice(0, 14).filter((size) => size === 1)).toHaveLength(5);
+    expect(sizes.slice(0, 6).filter((size) => size === 10).length).toBeGreaterThanOrEqual(2);
   });
 
   it('is not sent for nobody', async () => {
@@ -116,6 +136,21 @@ describe('a batch that SNS takes in part', () => {
     expect(sink.calls).toHaveLength(41);
   });
 
+  it('gives SNS its time with a message although others of the batch are throttled', async () => {
+    // A hundredth of what it may be: 0.7 s for twenty tries, and not the 0.02 s of what is only throttled.
+    vi.spyOn(Math, 'random').mockReturnValue(0.01);
+    const [faulty, throttled] = ['InternalFailure', 'Throttled'].map((code) => ({ code, senderFault: false }));
+    sink.answer(({ number }) => ({
+      fail: ({ body }) => (body === '1' ? faulty : number <= 20 ? throttled : undefined),
+    }));
+    const begun = performance.now();
+
+    const outcomes = await publisher.publish(compose(2), UNSTOPPED);
+
+    expect(outcomes).toEqual([expect.objectContaining({ code: 'InternalFailure' }), taken]);
+    expect(performance.now() - begun).toBeGreaterThan(400);
+  });
+
   it('does not count throttling as a fault of SNS', async () => {
     sink.answer(({ number }) => ({
       fail: () => ({ code: number % 2 ? 'Throttled' : 'InternalFailure', senderFault: false }),
@@ -160,6 +195,27 @@ describe('a call that SNS refuses', () => {
   });
 });
 
+describe('the governor', () => {
+  it('admits every try, and learns what was taken and what was throttled, without a line in the log each', async () => {
+    const seen: [string, ...number[]][] = [];
+    const governor: Governor = {
+      batchMax: 3,
+      admit: async (messages) => void seen.push(['admit', messages]),
+      report: ({ accepted, throttled }) => void seen.push(['report', accepted, throttled]),
+    };
+    const { log, lines } = createLog();
+    sink.answer(({ number }) => ({
+      ...(number === 1 && { refuse: { status: 400, code: 'Throttling' } }),
+      fail: ({ body }) => (number === 2 && body === '2' ? { code: 'Throttled', senderFault: true } : undefined),
+    }));
+
+    await createPublisher({ sns: sink.connect(), ...REST, governor, log }).publish(compose(3), UNSTOPPED);
+
+    expect(seen.join(' ')).toBe('admit,3 report,0,3 admit,3 report,2,1 admit,1 report,1,0');
+    expect(lines).toEqual([]);
+  });
+});
+
 describe('a call without an answer', () => {
   it('is made again when the connection is dropped', async () => {
     sink.answer(({ number }) => (number <= 5 ? { connection: 'drop' } : {}));
@@ -179,7 +235,7 @@ describe('a call without an answer', () => {
 
   it('is given up after the time-out and made again', async () => {
     const sns = sink.connect(100);
-    const impatient = createPublisher({ sns, topicArn: TOPIC_ARN, concurrency: 4, log: createLog().log });
+    const impatient = createPublisher({ sns, ...REST });
     sink.answer(({ number }) => (number === 1 ? { connection: 'hang' } : {}));
 
     expect(await impatient.publish(compose(2), UNSTOPPED)).toEqual([taken, taken]);

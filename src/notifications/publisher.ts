@@ -5,9 +5,11 @@ import {
   type SNSClient,
   SNSServiceException,
 } from '@aws-sdk/client-sns';
-import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import { MESSAGE_BYTES_MAX, type Message } from './message.ts';
+import { groupBatches } from './batches.ts';
+import type { Governor } from './governor.ts';
+import { createLanes } from './lanes.ts';
+import type { Message } from './message.ts';
 
 /** What SNS said of one message: the id it gave, or why it will never take it. */
 export type Outcome = { message_id: string } | { code: string; reason: string };
@@ -18,14 +20,16 @@ export type Publisher = {
   publish: (messages: Message[], signal: AbortSignal) => Promise<Outcome[]>;
 };
 
-/** The most entries of a PublishBatch (AWS SNS quotas). */
-const BATCH_ENTRIES_MAX = 10;
+/** Whoever has no more messages than one call holds may pass. */
+const PASSING_MESSAGES_MAX = 10;
 /** Times that SNS may fail a single message by a fault of its own, within about half a minute: then it is the message after all. */
 const ENTRY_FAULTS_MAX = 20;
 /** First pause before a retry; it doubles each time, with full jitter, so that processes do not retry in step. */
 const BACKOFF_FIRST_MS = 100;
 /** Longest pause: an outage that ends is noticed within this time. */
 const BACKOFF_MAX_MS = 5_000;
+/** Longest pause of a batch that was throttled: it is the governor that slows down, and this only parts those throttled at once. */
+const THROTTLED_PAUSE_MS = 100;
 
 /** Errors by which SNS refuses what was asked, whenever it is asked again (AWS SNS API, PublishBatch, "Errors"). */
 const REFUSALS =
@@ -37,66 +41,67 @@ const TOPIC_AT_FAULT = /TopicArn/;
 /** Codes by which SNS asks for patience; never a reason to give a message up. */
 const THROTTLING = /throttl|TooManyRequests|RequestLimitExceeded/i;
 
-type Deps = { sns: SNSClient; topicArn: string; concurrency: number; log: Pick<Logger, 'warn'> };
+type Deps = {
+  sns: SNSClient;
+  topicArn: string;
+  concurrency: number;
+  governor: Governor;
+  log: Pick<Logger, 'warn'>;
+};
 
 /**
- * Publishes to one topic with at most `concurrency` calls at a time. Throttling, 5xx, timeouts and missing rights are
- * waited out, however long they last: only a message that SNS refuses as such ends as refused, and alone.
+ * Publishes to one topic with at most `concurrency` calls at a time, each when the governor admits it. Throttling, 5xx,
+ * timeouts and missing rights are waited out, however long they last: only a message that SNS refuses as such ends as
+ * refused, and alone. Whoever has one batch only does not wait behind the pages of a broadcast.
  */
 export function createPublisher(deps: Deps): Publisher {
-  const limit = pLimit(deps.concurrency);
+  const lanes = createLanes(deps.concurrency);
   return {
     async publish(messages, signal) {
       const outcomes = new Map<Message, Outcome>();
-      const batches = groupBatches(messages);
-      await Promise.all(batches.map((batch) => limit(() => publishBatch(deps, batch, outcomes, signal))));
+      const batches = groupBatches(messages, deps.governor.batchMax);
+      const lane = messages.length <= PASSING_MESSAGES_MAX ? 'passing' : 'slow';
+      await Promise.all(batches.map((batch) => lanes.run(lane, () => publishBatch(deps, batch, outcomes, signal))));
       return messages.map((message) => outcomes.get(message) ?? failUnanswered());
     },
   };
 }
 
-/** Groups messages into batches of at most 10 entries and 256 KiB in all. */
-function groupBatches(messages: Message[]): Message[][] {
-  const batches: Message[][] = [];
-  let batch: Message[] = [];
-  let bytes = 0;
-  for (const message of messages) {
-    if (batch.length === BATCH_ENTRIES_MAX || (batch.length > 0 && bytes + message.bytes > MESSAGE_BYTES_MAX)) {
-      batches.push(batch);
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(message);
-    bytes += message.bytes;
-  }
-  if (batch.length > 0) batches.push(batch);
-  return batches;
-}
-
 async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message, Outcome>, signal: AbortSignal) {
-  signal.throwIfAborted();
   const faults = new Map<Message, number>();
   let pending = batch;
-  for (let tries = 0; pending.length > 0; tries++) {
-    if (tries > 0) await backOff(tries, signal);
+  for (let tries = 1; pending.length > 0; ) {
+    await deps.governor.admit(pending.length, signal);
+    let throttled = 0;
     try {
       const reply = await deps.sns.send(toCommand(deps.topicArn, pending), { abortSignal: signal });
       pending = readReply(reply, pending, outcomes, faults);
+      throttled = countThrottled(reply);
+      deps.governor.report({ accepted: reply.Successful?.length ?? 0, throttled });
     } catch (error) {
       signal.throwIfAborted();
       const { name, message } = error as Error;
       if (REFUSALS.test(name) && !TOPIC_AT_FAULT.test(message)) {
         return isolateRefusal(deps, pending, outcomes, signal, error as Error);
       }
-      const fault = { error: name, ...describeFault(error as Error), tries: tries + 1 };
-      deps.log.warn(fault, 'SNS did not take a batch; it will be tried again');
+      if (THROTTLING.test(name)) throttled = pending.length;
+      if (throttled > 0) deps.governor.report({ accepted: 0, throttled });
+      else logFault(deps.log, error as Error, tries);
     }
+    // Among those throttled may be others, whose tries are counted: they are not to be used up by the pace of the former.
+    const isPaced = throttled === pending.length;
+    if (pending.length > 0) await (isPaced ? pause(THROTTLED_PAUSE_MS, signal) : backOff(tries++, signal));
   }
 }
 
+const countThrottled = ({ Failed = [] }: PublishBatchCommandOutput) =>
+  Failed.filter(({ Code = '' }) => THROTTLING.test(Code)).length;
+
 /** What SNS says may quote a message, and with it an address; what a socket says cannot. */
-function describeFault(error: Error): { status?: number | undefined } | { reason: string } {
-  return error instanceof SNSServiceException ? { status: error.$metadata.httpStatusCode } : { reason: error.message };
+function logFault(log: Deps['log'], error: Error, tries: number): void {
+  const fault =
+    error instanceof SNSServiceException ? { status: error.$metadata.httpStatusCode } : { reason: error.message };
+  log.warn({ error: error.name, ...fault, tries }, 'SNS did not take a batch; it will be tried again');
 }
 
 /** The call as a whole was refused: each message goes alone, so that the one at fault does not take its neighbours along. */
@@ -150,8 +155,13 @@ function toCommand(topicArn: string, messages: Message[]): PublishBatchCommand {
   });
 }
 
-async function backOff(tries: number, signal: AbortSignal): Promise<void> {
-  const longestMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(tries - 1, 10));
+/** Pauses after the given number of tries that SNS did not take. */
+function backOff(tries: number, signal: AbortSignal): Promise<void> {
+  return pause(Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(tries - 1, 10)), signal);
+}
+
+/** Pauses for a random time. */
+async function pause(longestMs: number, signal: AbortSignal): Promise<void> {
   await sleep(Math.random() * longestMs, undefined, { signal });
 }
 
