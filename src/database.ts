@@ -26,9 +26,13 @@ export function createDatabase({ url, poolMax }: { url: string; poolMax: number 
     keepAlive: true,
     application_name: 'notification-service',
   });
+  // A connection that breaks while nobody uses it is replaced when somebody does. Prisma listens from its first query on only.
+  pool.on('error', () => undefined);
   const adapter = new PrismaPg(pool, { disposeExternalPool: true, statementNameGenerator: nameStatements() });
   // Minimal: the other formats quote the arguments of a failed call, and those hold addresses.
-  return new PrismaClient({ adapter, errorFormat: 'minimal' });
+  const db = new PrismaClient({ adapter, errorFormat: 'minimal' });
+  pools.set(db, pool);
+  return db;
 }
 
 /** Names each distinct statement, so that PostgreSQL parses it once per connection: 40–60 % more calls a second. */
@@ -43,6 +47,28 @@ function nameStatements(): (query: { sql: string }) => string {
     return name;
   };
 }
+
+const pools = new WeakMap<Database, Pool>();
+
+/**
+ * Runs a statement on the same pool past Prisma, which copies parameters several times: with those of an import, a third of
+ * the process's time and most of its garbage. Runs it anew, once, when it adds a row that somebody else has just added: then
+ * it finds it. Throws what node-postgres throws.
+ *
+ * @param name - under which PostgreSQL keeps the prepared statement, of which there is one by that name.
+ */
+export function executeBulk(db: Database, name: string, { text, values }: Prisma.Sql): Promise<unknown> {
+  const pool = pools.get(db);
+  if (pool === undefined) throw new Error('This client has no pool of its own.');
+  const run = () => pool.query({ name, text, values });
+  return run().catch((error: { code?: string }) => {
+    if (error.code !== UNIQUE_VIOLATION) throw error;
+    return run();
+  });
+}
+
+/** SQLSTATE of PostgreSQL. */
+const UNIQUE_VIOLATION = '23505';
 
 /** Prisma's codes for a database that cannot be reached, times out, or hung up. See Prisma's error reference. */
 const UNAVAILABLE_CODES = /^(P10(0[0-38]|11|17)|P20(24|28|37))$/;
@@ -63,7 +89,8 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (error instanceof Prisma.PrismaClientInitializationError) return true;
   const { code, meta } = error as { code?: string; meta?: { driverAdapterError?: { cause?: AdapterError } } };
-  const { kind = '', originalCode = '', severity } = meta?.driverAdapterError?.cause ?? {};
+  // What comes past Prisma is what the adapter would have for its cause.
+  const { kind = '', originalCode = code ?? '', severity } = meta?.driverAdapterError?.cause ?? (error as AdapterError);
   return (
     severity === 'FATAL' ||
     UNAVAILABLE_CODES.test(code ?? '') ||

@@ -4,9 +4,13 @@ import { z } from 'zod';
 import type { Database } from '../database.ts';
 import { getActor, requires } from '../http/auth.ts';
 import { LOCATION } from '../http/docs.ts';
+import type { Importer } from '../http/import.ts';
+import { IMPORT_DESCRIPTION, importResultSchema } from '../http/import-result.ts';
 import { linkNext, pageOf, userListQuery } from '../http/lists.ts';
+import { acceptNdjson, NDJSON } from '../http/ndjson.ts';
 import { BODY_PROBLEMS, problems } from '../http/problem.ts';
 import { requireSameUser } from '../http/same-user.ts';
+import { storePreferences } from './import.ts';
 import {
   createPreferenceSchema,
   patchPreferenceSchema,
@@ -26,7 +30,7 @@ import {
 const tags = ['Preferences'];
 
 /** `/preferences`: how users want to hear. */
-export function preferenceRoutes(app: FastifyInstance, db: Database): void {
+export async function preferenceRoutes(app: FastifyInstance, db: Database, importer: Importer): Promise<void> {
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.get('/preferences', { schema: listRoute }, async ({ query, url }, reply) => {
@@ -51,6 +55,15 @@ export function preferenceRoutes(app: FastifyInstance, db: Database): void {
   routes.delete('/preferences/:user_id', { schema: deleteRoute }, async (request, reply) => {
     await deletePreference(db, request.params.user_id, getActor(request));
     return reply.code(204).send(null);
+  });
+  const line = z.compile(createPreferenceSchema);
+  await acceptNdjson(app, (scope) => {
+    scope.post('/preferences/import', { schema: importRoute }, (request, reply) =>
+      importer(request, reply, {
+        line,
+        store: (preferences, turn) => storePreferences(db, preferences, getActor(request), turn),
+      }),
+    );
   });
 }
 
@@ -112,4 +125,15 @@ const deleteRoute = {
   description: 'From then on the user is told nothing.',
   params: preferenceParams,
   response: { 204: z.null().describe('Deleted.'), ...problems('preference_not_found', ...BODY_PROBLEMS) },
+};
+
+const importRoute = {
+  ...requires('preferences:write'),
+  ...{ tags, operationId: 'importPreferences', summary: 'Store many preferences', consumes: [NDJSON] },
+  description: IMPORT_DESCRIPTION,
+  body: createPreferenceSchema,
+  response: {
+    200: importResultSchema.describe('What became of the lines.'),
+    ...problems('request_timeout', 'unsupported_media_type'),
+  },
 };

@@ -4,16 +4,20 @@ import { z } from 'zod';
 import type { Database } from '../database.ts';
 import { getActor, requires } from '../http/auth.ts';
 import { LOCATION } from '../http/docs.ts';
+import type { Importer } from '../http/import.ts';
+import { IMPORT_DESCRIPTION, importResultSchema } from '../http/import-result.ts';
 import { linkNext, pageOf, userListQuery } from '../http/lists.ts';
+import { acceptNdjson, NDJSON } from '../http/ndjson.ts';
 import { BODY_PROBLEMS, problems } from '../http/problem.ts';
 import { requireSameUser } from '../http/same-user.ts';
-import { putUserSchema, userParams, userSchema } from './schemas.ts';
+import { storeUsers } from './import.ts';
+import { putUserSchema, userLineSchema, userParams, userSchema } from './schemas.ts';
 import { eraseUser, getUser, listUsers, putUser } from './service.ts';
 
 const tags = ['Users'];
 
 /** `/users`: the mirror of the external user provider. */
-export function userRoutes(app: FastifyInstance, db: Database): void {
+export async function userRoutes(app: FastifyInstance, db: Database, importer: Importer): Promise<void> {
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.get('/users', { schema: listRoute }, async ({ query, url }, reply) => {
@@ -31,6 +35,12 @@ export function userRoutes(app: FastifyInstance, db: Database): void {
   routes.delete('/users/:user_id', { schema: deleteRoute }, async (request, reply) => {
     await eraseUser(db, request.params.user_id, getActor(request));
     return reply.code(204).send(null);
+  });
+  const line = z.compile(userLineSchema);
+  await acceptNdjson(app, (scope) => {
+    scope.post('/users/import', { schema: importRoute }, (request, reply) =>
+      importer(request, reply, { line, store: (users, turn) => storeUsers(db, users, getActor(request), turn) }),
+    );
   });
 }
 
@@ -69,4 +79,15 @@ const deleteRoute = {
   description: 'Erases the user and their preferences.',
   params: userParams,
   response: { 204: z.null().describe('Erased.'), ...problems('user_not_found', ...BODY_PROBLEMS) },
+};
+
+const importRoute = {
+  ...requires('users:write'),
+  ...{ tags, operationId: 'importUsers', summary: 'Store many users', consumes: [NDJSON] },
+  description: IMPORT_DESCRIPTION,
+  body: userLineSchema,
+  response: {
+    200: importResultSchema.describe('What became of the lines.'),
+    ...problems('request_timeout', 'unsupported_media_type'),
+  },
 };

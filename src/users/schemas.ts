@@ -32,4 +32,9 @@ export const putUserSchema = z
   })
   .meta({ id: 'PutUser', example: { email: 'ada@example.com', phone: '+15550000042' } });
 
+/** A line of an import: a user with what to store of them. */
+export const userLineSchema = putUserSchema
+  .extend({ user_id: userIdSchema })
+  .meta({ id: 'UserLine', example: { user_id: 42, email: 'ada@example.com', phone: '+15550000042' } });
+
 export const userParams = z.object({ user_id: userIdParameter });
