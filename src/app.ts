@@ -19,8 +19,9 @@ import { allowOrigins, PREFLIGHT_ROUTE } from './http/cors.ts';
 import { serveDocs } from './http/docs.ts';
 import { BARE_HEADERS, secureReplies } from './http/headers.ts';
 import { type Readiness, serveHealth } from './http/health.ts';
+import { createImporter } from './http/import.ts';
 import { parseJson } from './http/json.ts';
-import { limitConnections, SERVER_LIMITS } from './http/limits.ts';
+import { limitConnections, PATIENCE, type Patience, SERVER_LIMITS } from './http/limits.ts';
 import { createMetrics, type Metrics } from './http/metrics.ts';
 import { shedLoad } from './http/overload.ts';
 import { renderError } from './http/problem.ts';
@@ -41,13 +42,15 @@ export type AppDeps = NotificationDeps & {
   trustProxy: string[];
   /** Whose pages may call from a browser. */
   corsOrigins: string[];
+  /** How long bodies may take to arrive, if not as long as ever. */
+  patience?: Patience;
 };
 
 /** What is accepted of a caller as a request id, as it is logged: nothing that may hold a key. Else it gets one of ours. */
 const REQUEST_ID = /^(?!.*nk_)[\w.-]{1,64}$/i;
 
 /** The HTTP side of the service: parsing, routes, documents and errors. It listens nowhere yet. */
-export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
+export async function buildApp({ patience = PATIENCE, ...deps }: AppDeps): Promise<FastifyInstance> {
   const metrics = createMetrics();
   const app = Fastify({
     loggerInstance: deps.log,
@@ -65,15 +68,16 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler(renderError);
   parseJson(app);
-  await guardRequests(app, metrics, deps);
+  await guardRequests(app, metrics, { ...deps, patience });
   const listAllowed = collectMethods(app);
   // First, so that the document has every route after it.
   if (deps.api) await serveDocs(app);
   serveHealth(app, deps.readiness);
   metrics.serve(app);
   if (deps.api) {
-    preferenceRoutes(app, deps.db);
-    userRoutes(app, deps.db);
+    const importer = createImporter(deps.stopping, patience);
+    await preferenceRoutes(app, deps.db, importer);
+    await userRoutes(app, deps.db, importer);
     auditRoutes(app, deps.db);
     notificationRoutes(app, deps);
   }
@@ -82,12 +86,12 @@ export async function buildApp(deps: AppDeps): Promise<FastifyInstance> {
 }
 
 /** What every request passes, in this order, before it reaches its route. The cheapest and the bluntest come first. */
-async function guardRequests(app: FastifyInstance, metrics: Metrics, deps: AppDeps): Promise<void> {
+async function guardRequests(app: FastifyInstance, metrics: Metrics, deps: Required<AppDeps>): Promise<void> {
   watchRequests(app, metrics);
   await secureReplies(app);
   // Before anything is refused, or the page that asked could not read why.
   await allowOrigins(app, deps.corsOrigins);
-  limitConnections(app);
+  limitConnections(app, deps.patience);
   const countForPrincipal = await limitRates(app, deps.rateLimits);
   await shedLoad(app);
   refuseUnknownPaths(app);

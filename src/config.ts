@@ -14,7 +14,7 @@ const whole = (min: number, max: number, preset: number) => between(min, max).de
 const text = z.string().min(1);
 
 /** Plain HTTP only where nobody is in between. */
-function isSecureUrl(value: string): boolean {
+export function isSecureUrl(value: string): boolean {
   if (!URL.canParse(value)) return false;
   const { protocol, hostname } = new URL(value);
   return protocol === 'https:' || (protocol === 'http:' && /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname));
@@ -81,6 +81,8 @@ export const configSchema = z.object({
   DISPATCH_CONCURRENCY: whole(1, 64, 4),
   PUBLISH_CONCURRENCY: whole(1, 256, 16),
   RECIPIENTS_PER_MESSAGE: whole(1, 1000, 1),
+  PUBLISH_RATE_LIMIT: between(1, 1_000_000).optional(),
+  RETENTION_DAYS: whole(1, 36_500, 90),
 });
 
 /** The environment of the local mode; beside these it takes the service's optional variables, but for HOST and ROLE. */

@@ -26,7 +26,7 @@ export const ERRORS = {
   method_not_allowed: [405, 'This path does not support the method.'],
   request_timeout: [408, 'The request took too long to arrive.'],
   body_too_large: [413, 'The request body is too large.'],
-  unsupported_media_type: [415, 'The request body must be application/json.'],
+  unsupported_media_type: [415, 'The media type or the encoding of the request body is not supported.'],
   headers_too_large: [431, 'The request headers are too large.'],
   internal_error: [500, 'Something went wrong on our side. The request id finds it in our logs.'],
   overloaded: [503, 'The service is overloaded at the moment. Try again shortly.'],

@@ -10,7 +10,9 @@ import { type Config, ConfigError } from './config.ts';
 import { createDatabase } from './database.ts';
 import { createLogger } from './log.ts';
 import { type Dispatcher, runDispatcher } from './notifications/dispatcher.ts';
+import { createGovernor } from './notifications/governor.ts';
 import { createPublisher } from './notifications/publisher.ts';
+import { type Retention, runRetention } from './notifications/retention.ts';
 
 export type Service = {
   /** Where the API listens, like `http://127.0.0.1:8000`. */
@@ -43,6 +45,7 @@ export async function start(config: Config, log: Logger = createLogger(config)):
   // Every caller who waits for a dispatch listens, far more than the ten from which Node suspects a leak.
   setMaxListeners(0, stopping.signal);
   let dispatcher: Dispatcher | null = null;
+  let retention: Retention | null = null;
   const app = await buildApp({
     ...{ db, log, stopping: stopping.signal, api: config.ROLE !== 'dispatcher' },
     authenticate: createAuthenticator(config, db),
@@ -73,7 +76,7 @@ export async function start(config: Config, log: Logger = createLogger(config)):
   };
   const stop = async (drainMs = 0) => {
     draining = true;
-    await Promise.all([stopRequests(drainMs), dispatcher?.stop(PAGE_GRACE_MS)]);
+    await Promise.all([stopRequests(drainMs), dispatcher?.stop(PAGE_GRACE_MS), retention?.stop()]);
     await db.$disconnect();
     sns.destroy();
   };
@@ -85,7 +88,10 @@ export async function start(config: Config, log: Logger = createLogger(config)):
     throw error;
   }
   // Not before it is certain that this process stays: one that cannot listen must not have claimed a page.
-  if (config.ROLE !== 'api') dispatcher = startDispatcher(config, { db, sns, log });
+  if (config.ROLE !== 'api') {
+    dispatcher = startDispatcher(config, { db, sns, log });
+    retention = runRetention({ db, log, retentionDays: config.RETENTION_DAYS });
+  }
   const { port } = app.server.address() as AddressInfo;
   return { url: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}`, stop };
 }
@@ -130,12 +136,9 @@ function createSnsClient(concurrency: number): SNSClient {
 
 function startDispatcher(config: Config, deps: { db: ReturnType<typeof createDatabase>; sns: SNSClient; log: Logger }) {
   const { db, sns, log } = deps;
-  const publisher = createPublisher({
-    sns,
-    topicArn: config.SNS_TOPIC_ARN,
-    concurrency: config.PUBLISH_CONCURRENCY,
-    log,
-  });
+  const topicArn = config.SNS_TOPIC_ARN;
+  const governor = createGovernor({ db, topicArn, rateLimit: config.PUBLISH_RATE_LIMIT, log });
+  const publisher = createPublisher({ sns, topicArn, concurrency: config.PUBLISH_CONCURRENCY, governor, log });
   return runDispatcher(
     {
       ...{ db, publisher, log },

@@ -3,14 +3,14 @@ import { ServiceError } from '../errors.ts';
 /** What a caller may be allowed to do; each route names the one it needs. */
 const SCOPES = {
   'preferences:read': 'Read preferences.',
-  'preferences:write': 'Create, change and delete preferences.',
+  'preferences:write': 'Create, change, import and delete preferences.',
   'users:read': 'Read users, addresses included.',
-  'users:write': 'Store and erase users.',
+  'users:write': 'Store, import and erase users.',
   'notifications:read': 'Read one’s own notifications.',
   'notifications:read:all': 'Read everyone’s notifications.',
-  'notifications:send': 'Notify users by their ids; cancel one’s own.',
-  'notifications:broadcast': 'Notify everyone; cancel one’s own.',
-  'notifications:control': 'Cancel anyone’s notifications that one may read.',
+  'notifications:send': 'Notify users by their ids; pause, resume and cancel one’s own.',
+  'notifications:broadcast': 'Notify everyone; pause, resume and cancel one’s own.',
+  'notifications:control': 'Pause, resume and cancel anyone’s notifications that one may read.',
   'audit:read': 'Read who changed what.',
   'metrics:read': 'Read the metrics.',
 } as const;

@@ -2,7 +2,9 @@ import cors from '@fastify/cors';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
-const REQUEST_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'prefer', 'traceparent', 'x-request-id'];
+const REQUEST_HEADERS = [
+  ...['authorization', 'content-type', 'idempotency-key', 'last-event-id', 'prefer', 'traceparent', 'x-request-id'],
+];
 const REPLY_HEADERS = [
   ...['location', 'link', 'x-request-id', 'retry-after', 'idempotency-replayed', 'preference-applied'],
   ...['ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'],

@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { PUBLIC, SECURITY_SCHEMES } from './auth.ts';
 import { REDOC_HEADERS, SWAGGER_UI_HEADERS } from './headers.ts';
+import { NDJSON } from './ndjson.ts';
 import { type ProblemResponse, showProblems } from './problem.ts';
 
 const TITLE = 'Notification service';
@@ -61,7 +62,7 @@ export async function serveDocs(app: FastifyInstance): Promise<void> {
       components: { securitySchemes: SECURITY_SCHEMES },
     },
     transform: transformRoute,
-    transformObject: (document) => describeReplies(foldInputs(jsonSchemaTransformObject(document))),
+    transformObject: (document) => describeReplies(showLines(foldInputs(jsonSchemaTransformObject(document)))),
   });
   await app.register(async (pages) => {
     pages.addHook('onRoute', (route) => {
@@ -117,6 +118,23 @@ function hidePatterns(_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || !('format' in value) || !('pattern' in value)) return value;
   return KNOWN_FORMATS.has(value.format) ? { ...value, pattern: undefined } : value;
 }
+
+/** Adds two lines as the example of bodies whose schema is that of a line: the example of that schema, for two users. */
+function showLines<Document extends object>(document: Document): Document {
+  const { components, paths = {} } = document as Lines;
+  for (const { requestBody } of Object.values(paths).flatMap((path) => Object.values(path))) {
+    const body = requestBody?.content[NDJSON];
+    const line = components.schemas[body?.schema.$ref.split('/').at(-1) ?? '']?.example;
+    if (body && line) body.example = [line, { ...line, user_id: 43 }].map((one) => `${JSON.stringify(one)}\n`).join('');
+  }
+  return document;
+}
+
+type Lines = {
+  components: { schemas: Record<string, { example?: object }> };
+  paths?: Record<string, Record<string, { requestBody?: { content: Record<string, Body> } }>>;
+};
+type Body = { schema: { $ref: string }; example?: string };
 
 /** Adds what replies have in common: the headers of all, or of problems of a status, and the examples of problems. */
 function describeReplies<Document extends object>(document: Document): Document {

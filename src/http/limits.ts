@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyHttpOptions, FastifyInstance, FastifyRequest } from 'fastify';
 import { ServiceError } from '../errors.ts';
 
@@ -7,9 +8,13 @@ const BODY_BYTES_MAX = 16 * 1024;
 export const NOTIFICATION_BODY_BYTES_MAX = 2 * 1024 * 1024;
 /** Headers are sent in one go; who takes longer holds the connection on purpose. */
 const HEADERS_TIMEOUT_MS = 10_000;
-/** A request that has not arrived whole by then is given up: 2 MiB take this long at 70 kB/s. */
-const REQUEST_TIMEOUT_MS = 30_000;
-/** How late these two may be noticed. A check walks over the connections that wait for a request, which costs nothing. */
+/** For a body to arrive whole, but for imports: 2 MiB take this long at 70 kB/s. */
+const ARRIVAL_MS = 30_000;
+/** An import that sends nothing for that long, while nothing keeps it from sending, is given up. */
+const SILENCE_MS = 30_000;
+/** For a request to arrive, whatever it is: an import of ten million lines takes minutes. */
+const REQUEST_TIMEOUT_MS = 3_600_000;
+/** How late Node may notice that one of its two limits has passed. A check walks over the connections that wait for a request, which costs nothing. */
 const TIMEOUT_CHECK_INTERVAL_MS = 1_000;
 /** A connection on which nothing happens is closed; longer than the longest wait for a dispatch. */
 const CONNECTION_TIMEOUT_MS = 60_000;
@@ -21,6 +26,11 @@ const HEADERS_BYTES_MAX = 16 * 1024;
 const HEADERS_MAX = 100;
 /** Each idle one costs about 10 KiB and a file descriptor. More are closed as soon as they are opened. */
 const CONNECTIONS_MAX = 10_000;
+
+/** How long the service waits for a body: for all of it, and for any more of an import. In milliseconds. */
+export type Patience = { arrivalMs: number; silenceMs: number };
+
+export const PATIENCE: Patience = { arrivalMs: ARRIVAL_MS, silenceMs: SILENCE_MS };
 
 /** What the server is created with. */
 export const SERVER_LIMITS = {
@@ -37,18 +47,63 @@ export const SERVER_LIMITS = {
   },
 } satisfies FastifyHttpOptions<FastifyInstance['server']>;
 
-/** Bounds connections and headers, and refuses what the headers must not hold, with problems instead of bare replies of Node. */
-export function limitConnections(app: FastifyInstance): void {
+/**
+ * Bounds connections, headers and the time a body takes to arrive, and refuses what the headers must not hold, with problems
+ * instead of bare replies of Node.
+ */
+export function limitConnections(app: FastifyInstance, { arrivalMs }: Patience): void {
   const { server } = app;
   server.maxConnections = CONNECTIONS_MAX;
   // Node drops what is beyond without a word: one more is let in, to be noticed.
   server.maxHeadersCount = HEADERS_MAX + 1;
+  // Not in a hook: an earlier one may refuse a request, and some requests never come to any. Before Fastify, so that a
+  // route can wait longer.
+  server.prependListener('request', (request, response) => {
+    if (hasBody(request)) limitArrival(server, arrivalMs, request, response);
+  });
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
   app.addHook('onRequest', (request, _reply, done) => {
     refuseOddHeaders(request);
     done();
   });
 }
+
+const arrivals = new WeakMap<IncomingMessage, NodeJS.Timeout>();
+
+/** Lets a request's body arrive as slowly as Node allows, an hour long. Whoever asks for it has bounds of their own. */
+export function waitLonger({ raw }: FastifyRequest): void {
+  clearTimeout(arrivals.get(raw));
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/**
+ * Node has one limit for all requests. This one ends a request as Node's would, but only cuts the connection where an
+ * answer would get into another: this request's own, or that of one before it.
+ */
+function limitArrival(
+  server: FastifyInstance['server'],
+  ms: number,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const { socket } = request;
+  const timer = setTimeout(() => {
+    // Of a body that nobody reads, as that of a GET, no end is told.
+    if (request.complete) return;
+    // A response has the socket only when it is its turn.
+    if (response.headersSent || response.socket === null) socket.destroy();
+    else server.emit('clientError', Object.assign(new Error('body timeout'), TIMED_OUT), socket);
+  }, ms);
+  arrivals.set(request, timer);
+  request.once('end', () => clearTimeout(timer));
+  request.once('close', () => clearTimeout(timer));
+}
+
+/** Node's own code for it. */
+const TIMED_OUT = { code: 'ERR_HTTP_REQUEST_TIMEOUT' };
 
 /** A health check, which has to be answered whatever else is refused. */
 export function isProbe({ routeOptions }: FastifyRequest): boolean {

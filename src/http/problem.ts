@@ -32,6 +32,11 @@ const problemSchema = z
       .describe(`With \`validation_failed\`: everything wrong at once, ${FAULTS_MAX} faults at most.`),
     scopes: z.array(z.string()).optional().describe('With `scope_missing`: the scopes of which one is needed.'),
     recipients: z.int().optional().describe('With `audience_mismatch`: how many would have been told.'),
+    lines: z
+      .int()
+      .optional()
+      .describe('Of an import that broke off: all lines up to this number are stored or rejected, as far as is known.'),
+    stored: z.int().optional().describe('Of an import that broke off: how many of these lines are stored.'),
   })
   .meta({ id: 'Problem' });
 
@@ -99,6 +104,8 @@ function findCode(error: unknown): ErrorCode {
 /** What Fastify says of a body it cannot parse speaks of the syntax; its other messages may quote the request. */
 function describe(code: ErrorCode, error: unknown): string {
   const { code: cause = '', message = '' } = error as Partial<FastifyError>;
+  // Routes that take anything else look at the type before Fastify does.
+  if (code === 'unsupported_media_type') return 'The request body must be application/json.';
   return code === 'malformed_request' && cause.startsWith('FST_ERR_CTP_') ? message : ERRORS[code][1];
 }
 

@@ -30,8 +30,7 @@ export function compileValidator({ schema }: { schema: z.ZodType }) {
 
 const PARTS = { body: 'body', params: 'path', querystring: 'query', headers: 'headers' } as const;
 
-/** No more of the issues is looked at than is shown. */
-/** Every fault, up to `FAULTS_MAX`, with a JSON pointer to it. */
+/** Every fault, up to `FAULTS_MAX`, with a JSON pointer to it. No more of the issues is looked at than is shown. */
 export function listFaults({ issues, validationContext = 'body' }: ValidationError): Fault[] {
   const part = PARTS[validationContext];
   return issues

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { DeleteMessageBatchCommand, type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { CHANNEL_NAMES, type Channel } from '../channels.ts';
 import { messageSchema } from '../notifications/message.ts';
+import { showLine } from '../notify/terminal-text.ts';
 import { createDeliveryLog, type DeliveryLog, WINDOW_MS } from './delivery-log.ts';
 
 /** Well under any request timeout the client may have; a stop aborts the wait. */
@@ -10,8 +11,6 @@ const RECEIVE_WAIT_SECONDS = 5;
 const RECEIVE_MESSAGES = 10;
 /** A queue that cannot be reached is tried again after this. */
 const RETRY_PAUSE_MS = 1_000;
-/** What one line shows of a payload, and of an address or a subject, in characters. */
-const TEXT_CHARS_MAX = 100;
 
 type Sender = {
   sqs: SQSClient;
@@ -92,12 +91,6 @@ function composeLines(channel: Channel, body: string): string[] | null {
   const text = subject === null ? showLine(payload) : `[${showLine(subject)}] ${showLine(payload)}`;
   const addresses = recipients.map((recipient) => recipient[channel]).filter((address) => address !== undefined);
   return addresses.map((address) => `${channel} → ${showLine(address)}: ${text}`);
-}
-
-/** On one line and of bounded length, without what a terminal would obey instead of show. */
-function showLine(text: string): string {
-  const shown = Array.from(text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\s]+/gu, ' ').trim());
-  return shown.length <= TEXT_CHARS_MAX ? shown.join('') : `${shown.slice(0, TEXT_CHARS_MAX - 1).join('')}…`;
 }
 
 function parseJson(text: string): unknown {

@@ -15,10 +15,11 @@ import {
 } from './allowances.ts';
 import { type Audience, readAudience } from './audience.ts';
 import type { CountQueue } from './count-queue.ts';
+import type { NotificationInput } from './input-schema.ts';
 import { fitsMessage } from './message.ts';
 import { countRecipients } from './preview.ts';
-import { toAcceptedRow, toResource } from './resource.ts';
-import type { NotificationInput, NotificationResource } from './schemas.ts';
+import { NO_YARDSTICK, toAcceptedRow, toResource } from './resource.ts';
+import type { NotificationResource } from './schemas.ts';
 
 /** Who sends and what they may, and what a request carries beside its body. */
 export type Origin = {
@@ -60,7 +61,7 @@ export async function acceptNotification(
       : { created_by_idempotency_key: { created_by: actor.principal, idempotency_key: key } };
   const { request_hash, ...row } = await db.notification.findUniqueOrThrow({ where, omit: { user_ids: true } });
   if (request_hash === null || !draft.hash.equals(request_hash)) throw new ServiceError('idempotency_key_reused');
-  return { notification: toResource(toAcceptedRow(row), { first: 0, last: 0 }), replayed: !isNew };
+  return { notification: toResource(toAcceptedRow(row), NO_YARDSTICK), replayed: !isNew };
 }
 
 /**

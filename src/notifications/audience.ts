@@ -2,8 +2,8 @@ import { CHANNEL_NAMES, CHANNELS, type Channel } from '../channels.ts';
 import type { Database } from '../database.ts';
 import { Prisma } from '../generated/client.ts';
 import { REASONS_FOUND, type ReasonFound } from './counts.ts';
+import type { NotificationInput } from './input-schema.ts';
 import { type AudienceRange, joinAudience, selectAddress, selectReason } from './recipients.ts';
-import type { NotificationInput } from './schemas.ts';
 
 /** Whom a notification is for, and on which channels. */
 export type Audience = {

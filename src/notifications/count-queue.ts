@@ -1,6 +1,6 @@
 import pLimit from 'p-limit';
 import { ServiceError } from '../errors.ts';
-import type { NotificationInput } from './schemas.ts';
+import type { NotificationInput } from './input-schema.ts';
 
 /** Counts under way at once: each keeps a connection of `DATABASE_POOL_MAX` busy, which reads and dispatch need, too. */
 const COUNTS_MAX = 2;

@@ -28,6 +28,50 @@ export async function expireRunning(db: Database, id: string): Promise<boolean> 
 }
 
 /**
+ * Pauses a notification within reach, and records who did. It waits in the queue for the time it expires, if any; what is
+ * exhausted has no more pages to cut, but those given back by a process that left wait, too.
+ *
+ * @returns whether there was something to pause.
+ */
+export async function pauseRunning(db: Database, id: string, owner: Owner, actor: Actor): Promise<boolean> {
+  const record = audited(actor, { action: 'notification.pause', object: `notifications/${id}`, outcome: 'paused' });
+  const paused = await db.$queryRaw<unknown[]>`
+    with written as (
+      update notifications set status = 'paused', waiting_since = coalesce(expires_at, ${NEVER}::timestamptz)
+      where ${within(id, owner)} and status in ('scheduled', 'queued', 'dispatching')
+      returning id
+    ), ${record} select 1 as paused from written`;
+  return paused.length === 1;
+}
+
+/**
+ * Resumes a paused notification within reach, and records who did. It is as it was, at the end of the queue.
+ *
+ * @returns whether there was something to resume.
+ */
+export async function resumePaused(db: Database, id: string, owner: Owner, actor: Actor): Promise<boolean> {
+  const record = audited(actor, { action: 'notification.resume', object: `notifications/${id}`, outcome: 'resumed' });
+  const resumed = await db.$queryRaw<unknown[]>`
+    with written as (
+      update notifications set
+        status = case when started_at is not null then 'dispatching'
+          when send_at > now() then 'scheduled' else 'queued' end::notification_status,
+        waiting_since = greatest(now(), send_at),
+        recent_users = 0, recent_since = case when open_pages > 0 then now() end
+      where ${within(id, owner)} and status = 'paused'
+      returning id
+    ), ${record} select 1 as resumed from written`;
+  return resumed.length === 1;
+}
+
+/** Later than any time a caller may name. PostgreSQL's `infinity` would be no date to its clients. */
+const NEVER = '9999-01-01T00:00:00Z';
+
+/** SQL that holds for one notification, if it is within reach. */
+const within = (id: string, owner: Owner) =>
+  Prisma.sql`id = ${id}::uuid and (${owner}::text is null or created_by = ${owner})`;
+
+/**
  * The CTEs that end a notification before its audience is exhausted: no page of it is cut any more, and everyone not yet
  * covered by a page is counted as suppressed for this reason. Pages already claimed are finished by whoever holds them.
  * `written` has a row unless it is missing, out of reach, or has ended already.
@@ -40,8 +84,7 @@ function ending(id: string, owner: Owner, status: 'canceled' | 'expired'): Prism
         then (select count(*)::int from users u where u.user_id > n.cursor)
         else (select count(*)::int from unnest(n.user_ids) as a(user_id) where a.user_id > n.cursor) end as users
       from notifications n
-      where n.id = ${id}::uuid and n.status in ('scheduled', 'queued', 'dispatching', 'paused')
-        and (${owner}::text is null or n.created_by = ${owner})
+      where ${within(id, owner)} and n.status in ('scheduled', 'queued', 'dispatching', 'paused')
       for update
     ), written as (
       update notifications n set

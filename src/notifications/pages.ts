@@ -1,7 +1,7 @@
 import { CHANNEL_NAMES, type Channel } from '../channels.ts';
 import type { Database } from '../database.ts';
 import { Prisma } from '../generated/client.ts';
-import { addCounts, type Reason, SUPPRESSION_REASONS } from './counts.ts';
+import { addCounts, fade, type Reason, SUPPRESSION_REASONS } from './counts.ts';
 
 /** A page this process has claimed, with all that publishing it needs. */
 export type ClaimedPage = {
@@ -45,26 +45,30 @@ const CLAIMED = Prisma.sql`
 const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interval(secs => ${leaseSeconds})`;
 
 /**
- * Takes over a page whose lease has run out, raising its fencing token. Pages of a paused notification stay where they are.
+ * Takes over a page whose lease has run out, raising its fencing token. Pages of a paused notification stay
+ * where they are until it expires.
  * Plan: the partial index pages_open in lease order; `skip locked` lets rivals take different pages.
+ * Lock: the page, then the notification's row, shared, so that it is claimed before a pause, cancel or expiry is answered, or
+ * behind it. Whether it is withdrawn is read off the locked row: the other `n` is as it was when the statement began.
  */
 export async function reclaimPage(db: Database, leaseSeconds: number): Promise<ClaimedPage | null> {
   const [page] = await db.$queryRaw<ClaimedPage[]>`
     with expired as (
-      select p.notification_id, p.number
+      select p.notification_id, p.number, n.status, n.expires_at
       from pages p join notifications n on n.id = p.notification_id
-      where p.state = 'open' and p.lease_until < now() and n.status <> 'paused'
+      where p.state = 'open' and p.lease_until < now() and (n.status <> 'paused' or n.expires_at <= now())
       order by p.lease_until
       limit 1
       for update of p skip locked
+      for share of n
     )
     update pages p
     set attempt = p.attempt + 1, lease_until = ${leaseEnd(leaseSeconds)}
     from expired, notifications n
     where p.notification_id = expired.notification_id and p.number = expired.number and n.id = p.notification_id
     returning ${CLAIMED},
-      case when n.status in ('canceled', 'expired') then n.status::text
-           when n.expires_at <= now() then 'expired' end as withdrawn`;
+      case when expired.status in ('canceled', 'expired') then expired.status::text
+           when expired.expires_at <= now() then 'expired' end as withdrawn`;
   return page ?? null;
 }
 
@@ -76,7 +80,8 @@ export type NoPage = { kind: 'expired' | 'exhausted'; notification_id: string };
  * Lock: the notification's row, for the statement only; `skip locked` sends rivals to the next notification.
  * Plan: the partial index notifications_due gives the row; the lateral join walks at most `pageUsers` keys from the cursor
  * (a cursor read from a plain CTE would scan and sort all users).
- * One that has expired goes to the end of the queue, so that one process ends it while the others serve the next.
+ * One that has expired goes to the end of the queue, so that one process ends it while the others serve the next. One that
+ * is paused waits until it expires, and for nothing else.
  */
 export async function cutPage(
   db: Database,
@@ -86,7 +91,7 @@ export async function cutPage(
     with due as (
       select id, everyone, cursor, user_ids, last_page, coalesce(expires_at <= now(), false) as expired
       from notifications
-      where not exhausted and status in ('scheduled', 'queued', 'dispatching') and waiting_since <= now()
+      where not exhausted and status in ('scheduled', 'queued', 'dispatching', 'paused') and waiting_since <= now()
       order by waiting_since
       limit 1
       for update skip locked
@@ -115,6 +120,7 @@ export async function cutPage(
         targeted = n.targeted + case when n.everyone then range.users else 0 end,
         waiting_since = now(),
         started_at = coalesce(n.started_at, now()),
+        recent_since = coalesce(n.recent_since, now()),
         status = case when range.users = 0 and n.open_pages = 0 then 'completed' else 'dispatching' end::notification_status,
         completed_at = case when range.users = 0 and n.open_pages = 0 then now() end
       from due, range where n.id = due.id and not due.expired
@@ -169,13 +175,15 @@ export async function settlePage(db: Database, page: PageKey, result: PageResult
       messages = n.messages + ${result.messages}::int,
       suppressed = ${addCounts(Prisma.sql`n.suppressed`, SUPPRESSION_REASONS, result.suppressed)},
       by_channel = ${addCounts(Prisma.sql`n.by_channel`, CHANNEL_NAMES, result.by_channel)},
+      recent_users = n.recent_users * ${fade(Prisma.sql`coalesce(n.recent_at, now())`)} + ${result.users}::int,
+      recent_at = now(),
       status = case when ${LAST_PAGE} then 'completed' else n.status end,
       completed_at = case when ${LAST_PAGE} then now() else n.completed_at end
     from settled where n.id = settled.notification_id`;
   return settled === 1;
 }
 
-const LAST_PAGE = Prisma.sql`n.exhausted and n.open_pages = 1 and n.status = 'dispatching'`;
+const LAST_PAGE = Prisma.sql`n.exhausted and n.open_pages = 1 and n.status in ('dispatching', 'paused')`;
 
 const held = ({ notification_id, number, attempt }: PageKey) =>
   Prisma.sql`notification_id = ${notification_id}::uuid and number = ${number} and attempt = ${attempt} and state = 'open'`;

@@ -4,9 +4,9 @@ import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
 import { type Audience, countParts, nameIds, type Packing, type PartCounts, readAudience } from './audience.ts';
 import { REASONS_FOUND, type Reason, SUPPRESSION_REASONS } from './counts.ts';
+import type { NotificationInput } from './input-schema.ts';
 import { composeMessages, fitsMessage, type MessageSource, measureRoom } from './message.ts';
 import { resolveRange } from './recipients.ts';
-import type { NotificationInput } from './schemas.ts';
 
 /** What a notification would come to, if it were dispatched now and SNS took every message. Counts are users. */
 export type Preview = {

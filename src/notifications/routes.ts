@@ -2,32 +2,33 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { requireScope } from '../auth/principal.ts';
 import type { Database } from '../database.ts';
-import { getActor, getPrincipal, requires } from '../http/auth.ts';
-import { LOCATION } from '../http/docs.ts';
+import { getActor, getPrincipal } from '../http/auth.ts';
+import { createEventSender, EVENT_INTERVAL_MS } from '../http/events.ts';
 import { NOTIFICATION_BODY_BYTES_MAX } from '../http/limits.ts';
-import { linkNext, pageOf } from '../http/lists.ts';
-import { BODY_PROBLEMS, problems } from '../http/problem.ts';
+import { linkNext } from '../http/lists.ts';
 import { createWaitingRoom, findTraceparent, findWait, whileWanted, withinTime } from '../http/waiting.ts';
 import { acceptNotification } from './accept.ts';
 import type { Allowances } from './allowances.ts';
 import type { Packing } from './audience.ts';
 import { createCountQueue } from './count-queue.ts';
+import type { NotificationInput } from './input-schema.ts';
 import type { Owner } from './lifecycle.ts';
 import { previewNotification } from './preview.ts';
+import { createProgressReader } from './progress.ts';
 import {
-  createNotificationHeaders,
-  createNotificationSchema,
-  type NotificationInput,
-  type NotificationResource,
-  notificationListQuery,
-  notificationParams,
-  notificationSchema,
-  previewSchema,
-  sentMessageListQuery,
-  sentMessageSchema,
-} from './schemas.ts';
+  cancelRoute,
+  createRoute,
+  eventsRoute,
+  getRoute,
+  listRoute,
+  messagesRoute,
+  pauseRoute,
+  previewRoute,
+  resumeRoute,
+} from './route-schemas.ts';
+import type { NotificationResource } from './schemas.ts';
 import {
-  cancelNotification,
+  controlNotification,
   getNotification,
   listNotifications,
   listSentMessages,
@@ -46,13 +47,13 @@ export type NotificationDeps = {
   allowances: Allowances;
 };
 
-const tags = ['Notifications'];
-
-/** `/notifications`: accept, preview, read, cancel. */
+/** `/notifications`: accept, preview, read, watch, control. */
 export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps): void {
   const { db, onAccept, stopping, packing, allowances } = deps;
   const countInTurn = createCountQueue();
   const waitingRoom = createWaitingRoom();
+  const readProgress = createProgressReader(db, EVENT_INTERVAL_MS);
+  const sendEvents = createEventSender(stopping);
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.post(
@@ -103,9 +104,21 @@ export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps)
     const messages = await listSentMessages(db, params.id, findReadable(request), query);
     return reply.headers(linkNext(url, query.limit, messages, messages.at(-1)?.user_id)).send(messages);
   });
-  routes.post('/notifications/:id/cancel', { schema: cancelRoute }, (request) =>
-    cancelNotification(db, request.params.id, findCancelable(request), getActor(request)),
-  );
+  // A stream without a body would be nothing to wait for.
+  const streamed = { schema: eventsRoute, exposeHeadRoute: false };
+  routes.get('/notifications/:id/events', streamed, async (request, reply) => {
+    const owner = findReadable(request);
+    await sendEvents(request, reply, () => readProgress(request.params.id, owner));
+  });
+  const control = (request: FastifyRequest & { params: { id: string } }, verb: 'cancel' | 'pause' | 'resume') =>
+    controlNotification(db, verb, {
+      id: request.params.id,
+      owner: findControllable(request),
+      actor: getActor(request),
+    });
+  routes.post('/notifications/:id/cancel', { schema: cancelRoute }, (request) => control(request, 'cancel'));
+  routes.post('/notifications/:id/pause', { schema: pauseRoute }, (request) => control(request, 'pause'));
+  routes.post('/notifications/:id/resume', { schema: resumeRoute }, (request) => control(request, 'resume'));
 }
 
 /** Whether it can only be dispatched when the time is up: then there is no point in waiting. */
@@ -118,8 +131,8 @@ function findReadable(request: FastifyRequest): Owner {
   return scopes.has('notifications:read:all') ? null : id;
 }
 
-/** Whose notifications a caller cancels. The answer shows what is canceled, so it has to be within sight, too. */
-function findCancelable(request: FastifyRequest): Owner {
+/** Whose notifications a caller controls. The answer shows which one it was, so it has to be within sight, too. */
+function findControllable(request: FastifyRequest): Owner {
   const { id, scopes } = getPrincipal(request);
   return scopes.has('notifications:control') ? findReadable(request) : id;
 }
@@ -129,84 +142,3 @@ function requireAudienceScope(request: FastifyRequest & { body: NotificationInpu
   const everyone = request.body.user_ids === undefined;
   requireScope(getPrincipal(request), everyone ? 'notifications:broadcast' : 'notifications:send');
 }
-
-const acceptHeaders = {
-  ...LOCATION,
-  'Idempotency-Replayed': {
-    ...{ type: 'string', const: 'true' },
-    description: 'Present when the `Idempotency-Key` was used before: this is the notification of then.',
-  },
-  'Preference-Applied': {
-    ...{ type: 'string', examples: ['wait=10'] },
-    description:
-      'The seconds that `Prefer: wait` was granted. Absent when it was not waited: not asked for, not understood, `send_at` is later, or too many wait already.',
-  },
-};
-
-const createRoute = {
-  ...requires('notifications:send', 'notifications:broadcast'),
-  ...{ tags, operationId: 'createNotification', summary: 'Send a notification' },
-  description:
-    'Accepts a notification to the users named (scope `notifications:send`), or to **everyone** (scope `notifications:broadcast`). It is durable before the answer; dispatch follows in the background, under `Location`.',
-  headers: createNotificationHeaders,
-  body: createNotificationSchema,
-  response: {
-    200: notificationSchema.meta({ description: 'Dispatched, as `Prefer: wait` asked for.', headers: acceptHeaders }),
-    202: notificationSchema.meta({ description: 'Accepted.', headers: acceptHeaders }),
-    ...problems(
-      ...(['payload_too_large', 'idempotency_key_reused', 'audience_mismatch'] as const),
-      ...(['broadcast_limit_reached', 'daily_recipients_reached'] as const),
-      ...BODY_PROBLEMS,
-    ),
-  },
-};
-
-const previewRoute = {
-  ...requires('notifications:send', 'notifications:broadcast'),
-  ...{ tags, operationId: 'previewNotification', summary: 'Count what a notification would come to' },
-  description:
-    'Takes the body of a notification and answers with the counts that it would have if it were dispatched now and SNS took every message. Nothing is stored or sent, and `expected_recipients` is not looked at. Large audiences are counted a few at a time; when many wait for that already, the answer is 503.',
-  body: createNotificationSchema,
-  response: {
-    200: previewSchema.describe('What the notification would come to.'),
-    ...problems('payload_too_large', ...BODY_PROBLEMS),
-  },
-};
-
-const listRoute = {
-  ...requires('notifications:read', 'notifications:read:all'),
-  ...{ tags, operationId: 'listNotifications', summary: 'List notifications' },
-  description:
-    'One’s own, or everyone’s with `notifications:read:all`; newest first. A page ends before its limit when its subjects and payloads add up to more than 4 MiB; `Link` says whether there is more.',
-  querystring: notificationListQuery,
-  response: { 200: pageOf(notificationSchema), ...problems() },
-};
-
-const getRoute = {
-  ...requires('notifications:read', 'notifications:read:all'),
-  ...{ tags, operationId: 'getNotification', summary: 'Read a notification' },
-  description: 'With its counts as they are now.',
-  params: notificationParams,
-  response: { 200: notificationSchema.describe('The notification.'), ...problems('notification_not_found') },
-};
-
-const messagesRoute = {
-  ...requires('notifications:read', 'notifications:read:all'),
-  ...{ tags, operationId: 'listSentMessages', summary: 'List whom a notification has told' },
-  description: 'In the order of user ids, with the SNS message each user was told by.',
-  params: notificationParams,
-  querystring: sentMessageListQuery,
-  response: { 200: pageOf(sentMessageSchema), ...problems('notification_not_found') },
-};
-
-const cancelRoute = {
-  ...requires('notifications:send', 'notifications:broadcast', 'notifications:control'),
-  ...{ tags, operationId: 'cancelNotification', summary: 'Cancel a notification' },
-  description:
-    'Takes effect within one page: whoever is not covered by a page yet is not told any more. One’s own; with `notifications:control` and `notifications:read:all` anyone’s.',
-  params: notificationParams,
-  response: {
-    200: notificationSchema.describe('The notification.'),
-    ...problems('notification_not_found', 'illegal_transition', ...BODY_PROBLEMS),
-  },
-};

@@ -4,9 +4,10 @@ import { type Channel, channelsOfBits } from '../channels.ts';
 import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
 import { type NotificationStatus, Prisma } from '../generated/client.ts';
-import { cancelRunning, type Owner } from './lifecycle.ts';
+import { cancelRunning, type Owner, pauseRunning, resumePaused } from './lifecycle.ts';
 import { isDispatched, type NotificationRow, toResource, UNREAD_COLUMNS } from './resource.ts';
 import type { NotificationResource } from './schemas.ts';
+import { findYardstick } from './yardstick.ts';
 
 /** Subjects and payloads in a page of the list add up to at most this, in bytes: a thousand may have 256 KiB each. */
 const LIST_BYTES_MAX = 4 * 1024 * 1024;
@@ -45,8 +46,8 @@ export async function listNotifications(
     take: limit,
     omit: UNREAD_COLUMNS,
   });
-  const range = await findUserRange(db, rows);
-  return { notifications: rows.map((row) => toResource(row, range)), full };
+  const yardstick = await findYardstick(db, rows);
+  return { notifications: rows.map((row) => toResource(row, yardstick)), full };
 }
 
 /**
@@ -75,23 +76,30 @@ async function cutList(db: Database, owner: Owner, { status, limit, cursor }: Li
   return cut ?? { last: null, full: false };
 }
 
+/** The ways to control a notification: what it takes, and in which state there is nothing left to do. */
+const CONTROLS = {
+  cancel: { run: cancelRunning, done: 'canceled', hasDone: ({ status }: NotificationRow) => status === 'canceled' },
+  pause: { run: pauseRunning, done: 'paused', hasDone: ({ status }: NotificationRow) => status === 'paused' },
+  resume: { run: resumePaused, done: 'resumed', hasDone: ({ completed_at }: NotificationRow) => completed_at === null },
+};
+
 /**
- * Stops a notification: effective for every page not yet claimed. Canceling what is canceled already changes nothing.
+ * Cancels, pauses or resumes a notification: effective for every page not yet claimed; pages under way are finished. To do
+ * what is done already changes nothing: canceling what is canceled, pausing what is paused, resuming what is not paused
+ * and has not ended.
  *
  * @throws ServiceError notification_not_found, illegal_transition
  */
-export async function cancelNotification(
+export async function controlNotification(
   db: Database,
-  id: string,
-  owner: Owner,
-  actor: Actor,
+  control: keyof typeof CONTROLS,
+  { id, owner, actor }: { id: string; owner: Owner; actor: Actor },
 ): Promise<NotificationResource> {
-  const ended = await cancelRunning(db, id, owner, actor);
+  const { run, done, hasDone } = CONTROLS[control];
+  const changed = await run(db, id, owner, actor);
   const row = await getRow(db, id, owner);
-  if (!ended && row.status !== 'canceled') {
-    throw new ServiceError('illegal_transition', `A notification that is ${row.status} cannot be canceled.`);
-  }
-  return showRow(db, row);
+  if (changed || hasDone(row)) return showRow(db, row);
+  throw new ServiceError('illegal_transition', `A notification that is ${row.status} cannot be ${done}.`);
 }
 
 /** Waits until a notification is dispatched, or the signal is aborted. Returns it when dispatched, else null. */
@@ -161,12 +169,5 @@ async function getRow(db: Database, id: string, owner: Owner): Promise<Notificat
 const withinReach = (id: string, owner: Owner) => ({ id, ...(owner !== null && { created_by: owner }) });
 
 async function showRow(db: Database, row: NotificationRow): Promise<NotificationResource> {
-  return toResource(row, await findUserRange(db, [row]));
-}
-
-/** Two index look-ups, made only when there is a broadcast under way whose progress depends on them. */
-async function findUserRange(db: Database, rows: NotificationRow[]) {
-  if (!rows.some((row) => row.everyone && !row.exhausted)) return { first: 0, last: 0 };
-  const { _min, _max } = await db.user.aggregate({ _min: { user_id: true }, _max: { user_id: true } });
-  return { first: _min.user_id ?? 0, last: _max.user_id ?? 0 };
+  return toResource(row, await findYardstick(db, [row]));
 }
