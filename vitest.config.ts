@@ -18,7 +18,7 @@ const SERVICE = {
 
 /**
  * `rules` reads the sources only, `service` runs on PostgreSQL and the SNS/SQS emulator, `browser` adds Chromium, `fuzz`
- * sends what nobody would, in its short form with FUZZ=short, and `bench` measures.
+ * sends what nobody would, in its short form with FUZZ=short, `load` needs the machine for itself, and `bench` measures.
  */
 export default defineConfig({
   test: {
@@ -29,10 +29,16 @@ export default defineConfig({
       {
         test: {
           ...{ ...SERVICE, name: 'service', include: ['test/**/*.test.ts'] },
-          exclude: ['test/rules/**', 'test/browser/**', 'test/fuzz/**'],
+          exclude: ['test/rules/**', 'test/browser/**', 'test/fuzz/**', 'test/load/**'],
         },
       },
       { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 120_000 } },
+      {
+        test: {
+          ...{ ...SERVICE, name: 'load', include: ['test/load/**/*.test.ts'] },
+          ...{ testTimeout: 120_000, fileParallelism: false },
+        },
+      },
       { test: { ...SERVICE, name: 'bench', include: ['test/bench/**/*.ts'], fileParallelism: false } },
       {
         test: {

@@ -50,10 +50,10 @@ function watchFastify(use: (fastify: FastifyInstance) => unknown): { stop: () =>
   return { stop: () => unsubscribe('fastify.initialization', listener) };
 }
 
-/** HEAD is a way into whatever GET is. */
+/** HEAD is a way into whatever GET is, but for streams. */
 function listEntrances(of: Operation[]): Entrance[] {
   return of.flatMap((operation) =>
-    operation.method === 'GET'
+    operation.method === 'GET' && !operation.isStream
       ? [
           { operation, method: 'GET' },
           { operation, method: 'HEAD' },
@@ -64,8 +64,8 @@ function listEntrances(of: Operation[]): Entrance[] {
 
 /** Makes a valid call of an operation. */
 function enter({ operation, method }: Entrance, authorization?: string, scope?: Scope): Promise<Reply> {
-  const { path, body } = findSample(operation, scope);
-  return call(service, method, path, body, authorization === undefined ? {} : { authorization });
+  const { path, body, headers } = findSample(operation, scope);
+  return call(service, method, path, body, { ...headers, ...(authorization !== undefined && { authorization }) });
 }
 
 const nameOf = ({ operation, method }: Entrance) => `${method} ${operation.template}`;

@@ -106,7 +106,12 @@ describe.each(WRITING)('$method $path', ({ method, path, fields, needs }) => {
   ])('takes no %s', async (type) => {
     const reply = await api.call(method, path, '{}', { 'content-type': type });
 
-    expect(reply).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } });
+    expect(reply).toMatchObject({
+      ...{
+        status: 415,
+        body: { code: 'unsupported_media_type', detail: 'The request body must be application/json.' },
+      },
+    });
   });
 
   it('names every field that it does not know, in pointers that can be followed', async () => {

@@ -127,7 +127,11 @@ describe('addresses, texts and secrets', () => {
       expect([...statuses]).toEqual(
         expect.arrayContaining([200, 201, 202, 204, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429]),
       );
-      expect([...statuses].filter((status) => status >= 500)).toEqual([]);
+      // A process takes two imports at a time, and there are more lanes.
+      const failed = [...seen].flatMap(([route, all]) =>
+        all.filter((status) => status >= 500 && !(status === 503 && route.endsWith('/import'))),
+      );
+      expect(failed).toEqual([]);
       const few = Object.entries(aviary.sent()).filter(([kind, count]) => kind !== 'password' && count < CANARIES_MIN);
       expect(few).toEqual([]);
     },
@@ -209,7 +213,7 @@ async function runRound({ operations, exercise, credentials, userId }: Round & {
     ...(operation.fields !== null && { body: JSON.stringify(fillBody(operation, subject, aviary)) }),
     ...changes,
     headers: {
-      ...{ ...fillHeaders(aviary), 'content-type': 'application/json' },
+      ...{ ...fillHeaders(aviary), 'content-type': operation.mediaType },
       ...(changes.headers?.[AUTHORIZATION] === undefined && { [AUTHORIZATION]: credentials.right() }),
       ...changes.headers,
     },

@@ -3,7 +3,7 @@ import type { Database } from '../src/database.ts';
 import { type DispatcherDeps, dispatchNext, runDispatcher } from '../src/notifications/dispatcher.ts';
 import { messageSchema } from '../src/notifications/message.ts';
 import { cutPage } from '../src/notifications/pages.ts';
-import { cancelNotification, getNotification, listSentMessages } from '../src/notifications/service.ts';
+import { controlNotification, getNotification, listSentMessages } from '../src/notifications/service.ts';
 import {
   ACTOR,
   accept,
@@ -265,7 +265,7 @@ describe('a canceled notification', () => {
     const id = await accept(db);
     const { finish } = await dispatchHeld();
 
-    const canceled = await cancelNotification(db, id, null, ACTOR);
+    const canceled = await controlNotification(db, 'cancel', { id, owner: null, actor: ACTOR });
     expect(canceled).toMatchObject({
       status: 'canceled',
       counts: { published: 0, pending: 3, suppressed: { canceled: 7 } },
@@ -288,7 +288,7 @@ describe('a canceled notification', () => {
     await addUsers(db, range(1, 5));
     const id = await accept(db, { user_ids: [1, 2, 77] });
     await cutPage(db, deps);
-    await cancelNotification(db, id, null, ACTOR);
+    await controlNotification(db, 'cancel', { id, owner: null, actor: ACTOR });
     await expireLeases(db);
 
     await dispatchAll(deps);
@@ -309,7 +309,7 @@ describe('a canceled notification', () => {
     const { finish } = await dispatchHeld();
     await addUsers(db, [90, 91]);
 
-    await cancelNotification(db, id, null, ACTOR);
+    await controlNotification(db, 'cancel', { id, owner: null, actor: ACTOR });
     await finish();
 
     expect(await readCounts(db, id)).toMatchObject({
@@ -326,7 +326,7 @@ describe('a canceled notification', () => {
 
     const canceled = await db.$transaction(async (rival) => {
       await cutPage(rival as Database, deps);
-      const waiting = cancelNotification(db, id, null, ACTOR);
+      const waiting = controlNotification(db, 'cancel', { id, owner: null, actor: ACTOR });
       await eventually(async () => {
         const locks = await db.$queryRaw<unknown[]>`select 1 from pg_locks where not granted`;
         expect(locks).not.toHaveLength(0);

@@ -11,6 +11,8 @@ const PATIENCE = { timeout: 10_000 };
 
 const READY = { status: 'ready', checks: { database: 'ok', topic: 'ok' } };
 
+const NDJSON = { 'content-type': 'application/x-ndjson' };
+
 /** A well-formed call of every route that needs the database. */
 const CALLS = [
   ['GET', '/preferences'],
@@ -23,20 +25,25 @@ const CALLS = [
   ['GET', '/users/1'],
   ['PUT', '/users/1', {}],
   ['DELETE', '/users/1'],
+  ['POST', '/users/import', '{"user_id": 1}\n', NDJSON],
+  ['POST', '/preferences/import', '{"user_id": 1}\n', NDJSON],
   ['GET', '/notifications'],
   ['POST', '/notifications', { payload: 'Hello' }],
   ['POST', '/notifications/preview', { payload: 'Hello' }],
   ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55'],
   ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/messages'],
+  ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/events'],
   ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/cancel'],
+  ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/pause'],
+  ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/resume'],
 ] as const;
 
 /** Makes every call at once. Each has to answer 503, and when to try again, in less than 5 s. */
 async function expectUnavailable(api: Contract): Promise<void> {
   const replies = await Promise.all(
-    CALLS.map(async ([method, path, body]) => {
+    CALLS.map(async ([method, path, body, headers]) => {
       const startedAt = Date.now();
-      const { status, body: problem } = await api.call(method, path, body);
+      const { status, body: problem } = await api.call(method, path, body, headers);
       return { call: `${method} ${path}`, status, problem, inTime: Date.now() - startedAt < 5_000 };
     }),
   );
@@ -239,7 +246,9 @@ describe('a service that only dispatches', () => {
     const service = await startTestService({ ROLE: 'dispatcher' });
 
     const ready = await call(service, 'GET', '/health/ready');
-    const replies = await Promise.all(CALLS.map(([method, path, body]) => call(service, method, path, body)));
+    const replies = await Promise.all(
+      CALLS.map(([method, path, body, headers]) => call(service, method, path, body, headers)),
+    );
     await service.stop();
 
     expect(ready).toMatchObject({ status: 200, body: READY });

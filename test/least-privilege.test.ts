@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { Client } from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { applyMigrations } from '../prisma/migrate.ts';
 import { createApiKey } from '../src/auth/api-keys.ts';
 import { SCOPE_NAMES } from '../src/auth/principal.ts';
 import { createDatabase } from '../src/database.ts';
+import { removeWhenDue } from '../src/notifications/retention.ts';
 import { createTestDatabase } from './support/database.ts';
-import { eventually } from './support/dispatch.ts';
+import { createLog, eventually, UNSTOPPED } from './support/dispatch.ts';
 import { drainQueue } from './support/queues.ts';
 import { call, type Reply, startTestService, type TestService } from './support/service.ts';
 
@@ -22,6 +23,7 @@ let admin: Client;
 let migrator: Client;
 let serviceRole: Client;
 let migratorUrl: string;
+let serviceUrl: string;
 let service: TestService;
 let key: string;
 
@@ -32,11 +34,12 @@ beforeAll(async () => {
   await admin.query(script);
   for (const role of [MIGRATOR, SERVICE]) await admin.query(`alter role ${role} password 'password'`);
   migratorUrl = withRole(databaseUrl, MIGRATOR);
-  const serviceUrl = withRole(databaseUrl, SERVICE);
+  serviceUrl = withRole(databaseUrl, SERVICE);
   migrator = await connect(migratorUrl);
   serviceRole = await connect(serviceUrl);
   key = await makeKey();
-  service = await startTestService({ DATABASE_URL: serviceUrl, AUTH: 'on', DAILY_RECIPIENTS: '1000' });
+  const limits = { DAILY_RECIPIENTS: '1000', PUBLISH_RATE_LIMIT: '1000' };
+  service = await startTestService({ DATABASE_URL: serviceUrl, AUTH: 'on', ...limits });
 });
 
 afterAll(async () => {
@@ -91,9 +94,11 @@ async function readPrivileges(): Promise<Record<string, string>> {
 const PRIVILEGES = {
   users: 'SELECT INSERT UPDATE DELETE',
   preferences: 'SELECT INSERT UPDATE DELETE',
-  notifications: 'SELECT INSERT UPDATE',
-  pages: 'SELECT INSERT UPDATE',
+  notifications: 'SELECT INSERT UPDATE DELETE',
+  pages: 'SELECT INSERT UPDATE DELETE',
   usage: 'SELECT INSERT UPDATE',
+  publish_rate: 'SELECT INSERT UPDATE',
+  jobs: 'SELECT INSERT UPDATE',
   audit_log: 'SELECT INSERT',
   // Beside one column, below.
   api_keys: 'SELECT',
@@ -211,6 +216,27 @@ describe('the service in its own role', () => {
     });
   });
 
+  it('shares its publishing rate', async () => {
+    expect((await admin.query('select topic from publish_rate')).rows).toEqual([
+      { topic: service.config.SNS_TOPIC_ARN },
+    ]);
+  });
+
+  it('removes old notifications, also when another process was doing so', async () => {
+    const { body } = await request('POST', '/notifications', { payload: 'old', user_ids: [1] }, { prefer: 'wait=20' });
+    const { id } = body as { id: string };
+    await admin.query(`update notifications set completed_at = now() - interval '1 year' where id = $1`, [id]);
+    await admin.query(`
+      insert into jobs (name, due_at, lease_until) values ('retention', now(), now())
+      on conflict (name) do update set due_at = now(), lease_until = now()`);
+    const db = createDatabase({ url: serviceUrl, poolMax: 1 });
+    onTestFinished(() => db.$disconnect());
+
+    await removeWhenDue({ db, log: createLog().log, retentionDays: 90 }, UNSTOPPED);
+
+    await eventually(async () => expect((await request('GET', `/notifications/${id}`)).status).toBe(404));
+  });
+
   it('is ready, and has run into no lack of rights', async () => {
     expect((await call(service, 'GET', '/health/ready')).status).toBe(200);
     expect(service.logs.filter((line) => /permission denied|42501/.test(JSON.stringify(line)))).toEqual([]);
@@ -222,7 +248,8 @@ describe('the role of the service', () => {
     ...['create table mine (id int)', 'create temporary table mine (id int)', 'create schema mine', 'create role mine'],
     ...['create view mine as select 1', 'create function mine() returns int language sql as $$ select 1 $$'],
     ...['alter table users add column secret text', 'create index on users (email)', 'drop table users'],
-    ...['truncate users', 'truncate pages', 'delete from notifications', 'delete from pages', 'delete from usage'],
+    ...['truncate users', 'truncate notifications cascade', 'truncate pages', 'truncate jobs'],
+    ...['delete from usage', 'delete from publish_rate', 'delete from jobs'],
     "update audit_log set outcome = 'forged'",
     'delete from audit_log',
     'truncate audit_log',

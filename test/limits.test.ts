@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { AppDeps } from '../src/app.ts';
+import { PATIENCE } from '../src/http/limits.ts';
 import { startTestApp, type TestApp } from './support/app.ts';
 import { waitFor } from './support/process.ts';
 import { drip, sendRaw } from './support/raw.ts';
@@ -172,9 +173,8 @@ describe('a connection', () => {
 
   it('that drips headers or a body is told so and cut, though it goes on', async () => {
     const app = await openApp();
-    const hasty = await openApp();
     // The body has 30 s. What becomes of it does not depend on how many.
-    hasty.app.server.requestTimeout = 2_000;
+    const hasty = await openApp({ patience: { ...PATIENCE, arrivalMs: 2_000 } });
 
     const dripped = await Promise.all([
       drip(app.url, 'GET /users HTTP/1.1\r\nHost: x\r\nX-Slow: ', 200),
@@ -188,9 +188,30 @@ describe('a connection', () => {
       expect(problem).toMatchObject({ code: 'request_timeout' });
     }
     expect(dripped.map(({ ms }) => Math.round(ms / 1_000) <= 14)).toEqual([true, true, true]);
-    expect(app.app.server.requestTimeout).toBe(30_000);
+    expect(PATIENCE).toEqual({ arrivalMs: 30_000, silenceMs: 30_000 });
+    expect(app.app.server.requestTimeout).toBe(3_600_000);
     expect((await get(app, '/health/live')).status).toBe(200);
     expect([...app.lines, ...hasty.lines].filter(({ level }) => level >= 50)).toEqual([]);
+  });
+
+  const preflight = 'Origin: https://a.example\r\nAccess-Control-Request-Method: PUT\r\n';
+  it.each([
+    ['has no Host', 'PUT /users/7 HTTP/1.1\r\n', 400],
+    ['has two credentials', 'PUT /users/7 HTTP/1.1\r\nHost: x\r\nAuthorization: b\r\nAuthorization: c\r\n', 400],
+    ['expects what nobody knows', 'PUT /users/7 HTTP/1.1\r\nHost: x\r\nExpect: foo\r\n', 400],
+    ['has a path that cannot be read', 'POST /users/%zz HTTP/1.1\r\nHost: x\r\n', 400],
+    ['has an id of 300 digits', `PUT /users/${'1'.repeat(300)} HTTP/1.1\r\nHost: x\r\n`, 400],
+    ['is a preflight', `OPTIONS /users/7 HTTP/1.1\r\nHost: x\r\n${preflight}`, 204],
+    ['leads nowhere', 'POST /nothing HTTP/1.1\r\nHost: x\r\n', 404],
+  ])('that drips the body of a request that %s is cut after the answer', async (_, start, status) => {
+    const app = await openApp({ corsOrigins: ['https://a.example'], patience: { ...PATIENCE, arrivalMs: 500 } });
+
+    const dripped = await drip(app.url, `${start}Content-Length: 900\r\n\r\n`, 50);
+
+    expect(dripped.status).toBe(status);
+    expect(dripped.ms).toBeGreaterThanOrEqual(490);
+    expect(dripped.ms).toBeLessThan(5_000);
+    expect(app.lines.filter(({ level }) => level >= 50)).toEqual([]);
   });
 });
 

@@ -31,12 +31,15 @@ beforeAll(async () => {
 
 afterAll(() => service.stop());
 
-const send = (method: string, path: string, body?: string): Promise<Reply> =>
-  call(service, method, path, body, bearer(service.key));
+const send = (method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<Reply> =>
+  call(service, method, path, body, { ...headers, ...bearer(service.key) });
+
+/** Imports answer for each line of their body. */
+const isImport = ({ mediaType }: Operation) => mediaType === 'application/x-ndjson';
 
 /** The text of a valid body with more fields, which `JSON.stringify` would not write for every name. */
-function withFields(body: object | undefined, names: string[], value: string): string {
-  const own = JSON.stringify(body ?? {}).slice(1, -1);
+function withFields(body: object | string | undefined, names: string[], value: string): string {
+  const own = (typeof body === 'string' ? body.trim() : JSON.stringify(body ?? {})).slice(1, -1);
   const more = names.map((name) => `"${name}": ${value}`).join(', ');
   return `{${own}${own === '' ? '' : ', '}${more}}`;
 }
@@ -80,7 +83,7 @@ describe('the models', () => {
 describe('a body', () => {
   it.each(VALUES)('is refused with fields of rows, or of every object, that are not its own: %s', async (value) => {
     const before = await readRows(service.db);
-    const withBody = operations.filter(({ fields }) => fields !== null);
+    const withBody = operations.filter((operation) => operation.fields !== null && !isImport(operation));
     const faults: string[] = [];
     for (const operation of withBody) {
       const { path, body } = findSample(operation);
@@ -94,6 +97,24 @@ describe('a body', () => {
     await expectUntouched(before);
   });
 
+  it('is refused line by line where each line is an object, whatever field it has that is not its own', async () => {
+    const before = await readRows(service.db);
+    for (const operation of operations.filter(isImport)) {
+      const { path, body, headers } = findSample(operation);
+      const foreign = [...NAMES, '__proto__'].filter((name) => !operation.fields?.includes(name));
+      const lines = foreign.map((name) => withFields(body, [name], '{"polluted": true}'));
+      const reply = await send(operation.method, path, lines.join('\n'), headers);
+
+      expect(reply.body).toEqual({
+        ...{ lines: foreign.length, stored: 0, rejected: foreign.length },
+        rejections: foreign.map((name, n) => ({ line: n + 1, reason: `/${name}: is not a known field` })),
+      });
+    }
+
+    expect(operations.filter(isImport)).toHaveLength(2);
+    await expectUntouched(before);
+  });
+
   it.each([
     ['__proto__', '{"user_id": 2, "email_enabled": true}'],
     ['\\u005f_proto__', '{"polluted": true}'],
@@ -103,7 +124,7 @@ describe('a body', () => {
     ['channels', '[{"constructor": {"prototype": {"polluted": true}}}]'],
   ])('is refused that reaches for a prototype, wherever: %s: %s', async (name, value) => {
     const before = await readRows(service.db);
-    const withBody = operations.filter(({ method }) => method !== 'GET');
+    const withBody = operations.filter((operation) => operation.method !== 'GET' && !isImport(operation));
 
     for (const operation of withBody) {
       const { path } = findSample(operation);
@@ -133,9 +154,9 @@ describe('a body', () => {
 });
 
 /** What a call answers and leaves behind, but for new ids, moments, and the audit log. */
-async function rowsAfter(method: string, path: string, body?: string) {
+async function rowsAfter(method: string, path: string, body?: string, headers: Record<string, string> = {}) {
   await storeSampleRows(service.db, 'key:root');
-  const { status } = await send(method, path, body);
+  const { status } = await send(method, path, body, headers);
   const { users, preferences, notifications, pages, usage } = await readRows(service.db);
   const rows = JSON.stringify({ users, preferences, notifications, pages, usage });
   return { status, rows: rows.replaceAll(/"(id|\w+_at|waiting_since)":"[^"]+"/g, '') };
@@ -172,10 +193,10 @@ describe('a query', () => {
     const all = NAMES.map((name) => `${name}=1`).join('&');
 
     for (const operation of others) {
-      const { path, body } = findSample(operation);
-      const text = body === undefined ? undefined : JSON.stringify(body);
-      const without = await rowsAfter(operation.method, path, text);
-      const withAll = await rowsAfter(operation.method, `${path}?${all}`, text);
+      const { path, body, headers } = findSample(operation);
+      const text = typeof body === 'object' ? JSON.stringify(body) : body;
+      const without = await rowsAfter(operation.method, path, text, headers);
+      const withAll = await rowsAfter(operation.method, `${path}?${all}`, text, headers);
       expect({ path, ...withAll }).toEqual({ path, ...without });
     }
 

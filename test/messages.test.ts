@@ -9,7 +9,7 @@ import {
 import type { ClaimedPage } from '../src/notifications/pages.ts';
 import { createPublisher } from '../src/notifications/publisher.ts';
 import type { Recipient } from '../src/notifications/recipients.ts';
-import { createLog, range, TOPIC_ARN, UNSTOPPED } from './support/dispatch.ts';
+import { createLog, range, TOPIC_ARN, UNGOVERNED, UNSTOPPED } from './support/dispatch.ts';
 import { startSink } from './support/sink.ts';
 
 const NOTIFICATION_ID = '01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55';
@@ -164,7 +164,8 @@ describe('a call to SNS', () => {
     { payload: 'a'.repeat(25_000), perCall: 10 },
   ])('holds no more than 256 KiB: $perCall messages', async ({ payload, perCall }) => {
     const sink = await startSink();
-    const deps = { sns: sink.connect(), topicArn: TOPIC_ARN, concurrency: 2, log: createLog().log };
+    const { log } = createLog();
+    const deps = { sns: sink.connect(), topicArn: TOPIC_ARN, concurrency: 2, governor: UNGOVERNED, log };
     const messages = composeMessages(claim({ payload, traceparent: TRACEPARENT }), recipients(perCall * 3), 1);
 
     const outcomes = await createPublisher(deps).publish(messages, UNSTOPPED);

@@ -73,18 +73,24 @@ describe('the notifications routes', () => {
     await contract.call('POST', '/notifications', { payload: 'b', user_ids: [] }, keyed);
     await contract.call('GET', '/notifications');
     await contract.call('GET', '/notifications?status=x');
-    for (const part of ['', '/messages']) {
+    await contract.call('GET', `${path}/events`, undefined, { 'last-event-id': 'end' });
+    for (const part of ['', '/messages', '/events']) {
       await contract.call('GET', `${path}${part}`);
       await contract.call('GET', `${unknown}${part}`);
       await contract.call('GET', `/notifications/x${part}`);
     }
     const scheduled = await contract.call('POST', '/notifications', { payload: 'a', send_at: inHours(1) });
-    await contract.call('POST', `/notifications/${idOf(scheduled)}/cancel`);
-    await contract.call('POST', `${path}/cancel`);
-    await contract.call('POST', `${unknown}/cancel`);
+    const controls = ['pause', 'resume', 'cancel'];
+    for (const control of controls) {
+      await contract.call('POST', `/notifications/${idOf(scheduled)}/${control}`);
+      await contract.call('POST', `${path}/${control}`);
+      await contract.call('POST', `${unknown}/${control}`);
+      await contract.call('POST', `/notifications/x/${control}`);
+    }
     await contract.call('POST', '/notifications', { payload: 'a', expected_recipients: 1_000 });
     await contract.call('POST', '/notifications/preview', { payload: 'a' });
-    for (const target of ['/notifications', '/notifications/preview', `${path}/cancel`]) {
+    const readers = controls.map((control) => `${path}/${control}`);
+    for (const target of ['/notifications', '/notifications/preview', ...readers]) {
       await contract.call('POST', target, '{');
       await contract.call('POST', target, ' '.repeat(3 * 1024 * 1024));
       await contract.call('POST', target, 'payload', { 'content-type': 'text/plain' });
@@ -108,6 +114,7 @@ describe('POST /notifications', () => {
       ...{ id: expect.any(String), status: 'queued', subject: null, payload: 'Hello' },
       ...{ audience: { type: 'users', count: 2 }, channels: ['email', 'sms'], created_at: expect.any(String) },
       ...{ send_at: null, expires_at: null, started_at: null, completed_at: null, progress: 0 },
+      ...{ rate: null, eta: null },
       counts: {
         ...{ targeted: 2, published: 0, failed: 0, pending: 2, messages: 0 },
         ...{ suppressed: NOBODY, by_channel: { email: 0, sms: 0 } },
@@ -443,6 +450,54 @@ describe('POST /notifications/{id}/cancel', () => {
   });
 });
 
+describe('POST /notifications/{id}/pause and /resume', () => {
+  const schedule = () => api.call('POST', '/notifications', { payload: 'Hello', send_at: inHours(1) });
+
+  it('pause a notification, and let it go on', async () => {
+    const scheduled = await schedule();
+    const path = `/notifications/${idOf(scheduled)}`;
+
+    const paused = await api.call('POST', `${path}/pause`);
+    expect(paused).toMatchObject({ status: 200, body: { ...(scheduled.body as object), status: 'paused' } });
+    expect((await api.call('GET', path)).body).toEqual(paused.body);
+
+    const resumed = await api.call('POST', `${path}/resume`);
+    expect(resumed).toMatchObject({ status: 200, body: scheduled.body as object });
+    expect((await api.call('GET', path)).body).toEqual(scheduled.body);
+  });
+
+  it('change nothing the second time', async () => {
+    const path = `/notifications/${idOf(await schedule())}`;
+
+    for (const control of ['pause', 'resume']) {
+      const first = await api.call('POST', `${path}/${control}`, {});
+      const second = await api.call('POST', `${path}/${control}/`);
+
+      expect([second.status, second.body]).toEqual([200, first.body]);
+    }
+  });
+
+  it('leave one that is paused to be canceled', async () => {
+    const path = `/notifications/${idOf(await schedule())}`;
+    await api.call('POST', `${path}/pause`);
+
+    const canceled = await api.call('POST', `${path}/cancel`);
+
+    expect(canceled).toMatchObject({ status: 200, body: { status: 'canceled', counts: { pending: 0 } } });
+  });
+
+  it.each(['pause', 'resume'])('answer 409 to %s for one that has ended', async (control) => {
+    const done = await dispatch({ payload: 'Hello', user_ids: [1] });
+
+    const reply = await api.call('POST', `/notifications/${idOf(done)}/${control}`);
+
+    expect(reply).toMatchObject({
+      status: 409,
+      body: { code: 'illegal_transition', detail: expect.stringContaining('completed') },
+    });
+  });
+});
+
 describe('GET /notifications/{id}/messages', () => {
   type Sent = { user_id: number; message_id: string; channels: string[]; published_at: string };
 
@@ -549,7 +604,7 @@ describe('GET /notifications', () => {
     ['scheduled', 1],
     ['queued', 0],
     ['dispatching', 0],
-    ['paused', 0],
+    ['paused', 1],
     ['completed', 1],
     ['canceled', 1],
     ['expired', 1],
@@ -557,8 +612,10 @@ describe('GET /notifications', () => {
     await dispatch({ payload: 'Hello', user_ids: [] });
     await dispatch({ payload: 'Hello', user_ids: [1], expires_at: '2020-01-01T00:00:00Z' });
     await api.call('POST', '/notifications', { payload: 'Hello', send_at: inHours(1) });
-    const canceled = await api.call('POST', '/notifications', { payload: 'Hello', send_at: inHours(1) });
-    await api.call('POST', `/notifications/${idOf(canceled)}/cancel`);
+    for (const control of ['cancel', 'pause']) {
+      const scheduled = await api.call('POST', '/notifications', { payload: 'Hello', send_at: inHours(1) });
+      await api.call('POST', `/notifications/${idOf(scheduled)}/${control}`);
+    }
 
     const { rows } = await walkList(api, `/notifications?status=${status}&limit=50`);
 
@@ -597,6 +654,8 @@ describe('a path of notifications', () => {
     ['GET', '/notifications/:id'],
     ['GET', '/notifications/:id/messages'],
     ['POST', '/notifications/:id/cancel'],
+    ['POST', '/notifications/:id/pause'],
+    ['POST', '/notifications/:id/resume'],
   ])('answers %s %s with 404 for an unknown id and 400 for what is none', async (method, route) => {
     const unknown = await api.call(method, route.replace(':id', unknownId));
     const malformed = await api.call(method, route.replace(':id', `${unknownId}0`));

@@ -7,9 +7,9 @@ import { createDatabase, type Database } from '../src/database.ts';
 import { whileWanted } from '../src/http/waiting.ts';
 import type { Packing } from '../src/notifications/audience.ts';
 import { createCountQueue } from '../src/notifications/count-queue.ts';
+import type { NotificationInput } from '../src/notifications/input-schema.ts';
 import { MESSAGE_BYTES_MAX } from '../src/notifications/message.ts';
 import { previewNotification } from '../src/notifications/preview.ts';
-import type { NotificationInput } from '../src/notifications/schemas.ts';
 import { bearer, createTestKey, startGuardedService } from './support/auth.ts';
 import { type Contract, countStatuses, openContract } from './support/contract.ts';
 import {

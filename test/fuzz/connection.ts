@@ -7,10 +7,10 @@ export const HANG_MS = 5_000;
 /** A connection that is kept open for one request after the other, and writes any bytes. */
 export type Connection = {
   /**
-   * Writes a request and reads the reply, with how long it took; null: the connection was closed without a reply, or
-   * nothing came for `HANG_MS`.
+   * Writes a request and reads the reply; null: the connection was closed without one, or, where it `hung`, none came for
+   * `HANG_MS`.
    */
-  send: (request: Buffer, options: { head: boolean }) => Promise<{ reply: Reply | null; ms: number }>;
+  send: (request: Buffer, options: { head: boolean }) => Promise<{ reply: Reply | null; hung: boolean }>;
   close: () => void;
 };
 
@@ -30,16 +30,15 @@ export function openConnection(url: string): Connection {
   return {
     close,
     async send(request, { head }) {
-      const start = performance.now();
       const used = socket === null || socket.destroyed ? open() : socket;
-      const { reply, reusable } = await exchange(used, request, head);
+      const { reply, reusable, hung } = await exchange(used, request, head);
       if (!reusable) close();
-      return { reply, ms: performance.now() - start };
+      return { reply, hung };
     },
   };
 }
 
-type Exchange = { reply: Reply | null; reusable: boolean };
+type Exchange = { reply: Reply | null; reusable: boolean; hung: boolean };
 
 function exchange(socket: Socket, request: Buffer, head: boolean): Promise<Exchange> {
   return new Promise((resolve) => {
@@ -53,11 +52,12 @@ function exchange(socket: Socket, request: Buffer, head: boolean): Promise<Excha
       bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
       const parsed = parseReply(bytes, head);
       if (parsed === null) return;
-      const left = parsed.length < bytes.length || parsed.reply.headers.get('connection') === 'close';
-      end({ reply: parsed.reply, reusable: !left });
+      const { headers } = parsed.reply;
+      const left = parsed.length < bytes.length || headers.get('connection') === 'close' || isStream(headers);
+      end({ reply: parsed.reply, reusable: !left, hung: false });
     };
-    const closed = () => end({ reply: null, reusable: false });
-    const timer = setTimeout(closed, HANG_MS);
+    const closed = () => end({ reply: null, reusable: false, hung: false });
+    const timer = setTimeout(() => end({ reply: null, reusable: false, hung: true }), HANG_MS);
     socket.on('data', read).once('close', closed).once('end', closed);
     socket.write(request);
   });
@@ -89,12 +89,15 @@ export function parseReply(bytes: Buffer, head: boolean): { reply: Reply; length
 }
 
 function readBody(bytes: Buffer, headers: Headers): { text: string; length: number } | null {
-  if (headers.get('transfer-encoding') === 'chunked') return readChunks(bytes);
+  if (headers.get('transfer-encoding') === 'chunked') return readChunks(bytes, isStream(headers));
   const length = Number(headers.get('content-length') ?? 0);
   return bytes.length < length ? null : { text: bytes.toString('utf8', 0, length), length };
 }
 
-function readChunks(bytes: Buffer): { text: string; length: number } | null {
+const isStream = (headers: Headers) => headers.get('content-type')?.startsWith('text/event-stream') === true;
+
+/** A stream of events may stay open for minutes: its first event counts as the whole, and the connection is done for. */
+function readChunks(bytes: Buffer, firstEvent: boolean): { text: string; length: number } | null {
   const chunks: Buffer[] = [];
   let at = 0;
   while (true) {
@@ -105,6 +108,8 @@ function readChunks(bytes: Buffer): { text: string; length: number } | null {
     if (bytes.length < next) return null;
     if (size === 0) return { text: Buffer.concat(chunks).toString(), length: next };
     chunks.push(bytes.subarray(line + 2, next - 2));
+    const text = firstEvent ? Buffer.concat(chunks).toString() : '';
+    if (/^data: .*\n\n/m.test(text)) return { text, length: bytes.length };
     at = next;
   }
 }

@@ -30,8 +30,9 @@ export type Operation = {
   method: string;
   template: string;
   parameters: Parameter[];
-  /** The schema of its body; null: it has none. */
+  /** The schema of its body, or of a line of it; null: it has none. */
   body: Schema | null;
+  mediaType: string;
 };
 
 type Described = {
@@ -44,10 +45,12 @@ export function listOperations({ paths, components }: Document): Operation[] {
   return Object.entries(paths).flatMap(([template, methods]) =>
     Object.entries(methods).map(([method, described]) => {
       const { parameters = [], requestBody } = described as unknown as Described;
-      const body = requestBody?.content['application/json']?.schema;
+      const [mediaType = '', media] = Object.entries(requestBody?.content ?? {})[0] ?? [];
+      const body = media?.schema;
       return {
         ...{ route: `${method.toUpperCase()} ${template}`, method: method.toUpperCase(), template, parameters },
         body: body === undefined ? null : resolve(body, components.schemas),
+        mediaType,
       };
     }),
   );

@@ -4,7 +4,7 @@ import { type Contract, type Document, openContract } from '../support/contract.
 import { call, type Reply, type TestService } from '../support/service.ts';
 import { countSockets, findHarm } from './aftermath.ts';
 import { learn, type Source } from './base.ts';
-import { describeCampaign, runCampaign } from './campaign.ts';
+import { describeCampaign, isImportTooMany, runCampaign } from './campaign.ts';
 import { listOperations, type Operation } from './document.ts';
 import { createMalformedInputs } from './malformed-inputs.ts';
 import type { Input } from './request.ts';
@@ -38,12 +38,14 @@ const EXPLAINED = new Set([
 
 /** Judges the replies to valid requests. `uses` counts the idempotency keys of all that were sent so far. */
 function createJudge(uses: Map<string, number>): (input: Input, reply: Reply) => string[] {
-  return ({ headers, body }, reply) => {
+  return (input, reply) => {
+    const { headers, body } = input;
     learn(source.known, reply.headers.get('location'));
     const reused = (uses.get(headers['idempotency-key'] ?? '') ?? 0) > 1;
     const { code = '' } = (typeof reply.body === 'object' ? reply.body : {}) as { code?: string };
     const explained =
       EXPLAINED.has(code) ||
+      isImportTooMany(input, reply) ||
       (code === 'idempotency_key_reused' && reused) ||
       (code === 'audience_mismatch' && body?.includes('"expected_recipients"') === true);
     return reply.status < 300 || explained ? [] : ['a valid request is refused'];

@@ -165,7 +165,7 @@ const MEDIA_TYPES = CORPUS.header.filter((value) => value.includes('/'));
 function changeMedia({ headers, body }: Input, { random }: Source): Partial<Input> {
   const text = (body ?? Buffer.from('{}')).toString();
   const encode = pick(random, ENCODERS);
-  const type = random() < 0.5 ? 'application/json' : fitHeader(pick(random, MEDIA_TYPES));
+  const type = random() < 0.5 ? (headers['content-type'] ?? 'application/json') : fitHeader(pick(random, MEDIA_TYPES));
   return { headers: { ...headers, 'content-type': type }, body: encode(text) };
 }
 

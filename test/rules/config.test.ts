@@ -18,6 +18,12 @@ const BOUNDS = [
   ['RATE_LIMIT_PER_ADDRESS', 0, 10_000_000],
   ['RATE_LIMIT_PER_PRINCIPAL', 0, 10_000_000],
   ['BROADCAST_MAX_PER_HOUR', 0, 1_000_000],
+  ['RETENTION_DAYS', 1, 36_500],
+] as const;
+/** Those without a default. */
+const OPTIONAL_BOUNDS = [
+  ['DAILY_RECIPIENTS', 0, 2_147_483_647],
+  ['PUBLISH_RATE_LIMIT', 1, 1_000_000],
 ] as const;
 const LOCAL_BOUNDS = [
   ['LOCAL_POSTGRES_PORT', 0, 65_535],
@@ -46,7 +52,7 @@ describe('parseConfig', () => {
       ...REQUIRED,
       ...{ HOST: '127.0.0.1', PORT: 8000, LOG_LEVEL: 'info', ROLE: 'all', DATABASE_POOL_MAX: 10 },
       ...{ PAGE_USERS: 500, LEASE_SECONDS: 10, DISPATCH_CONCURRENCY: 4, PUBLISH_CONCURRENCY: 16 },
-      ...{ RECIPIENTS_PER_MESSAGE: 1, AUTH: 'on', TRUST_PROXY: [], CORS_ORIGINS: [] },
+      ...{ RECIPIENTS_PER_MESSAGE: 1, AUTH: 'on', TRUST_PROXY: [], CORS_ORIGINS: [], RETENTION_DAYS: 90 },
       ...{ RATE_LIMIT_PER_ADDRESS: 30_000, RATE_LIMIT_PER_PRINCIPAL: 30_000, BROADCAST_MAX_PER_HOUR: 20 },
     });
     expect(parseLocal({})).toEqual({
@@ -82,7 +88,7 @@ describe('parseConfig', () => {
     ]);
   });
 
-  it.each(BOUNDS)('keeps %s between %i and %i', (name, min, max) => {
+  it.each([...BOUNDS, ...OPTIONAL_BOUNDS])('keeps %s between %i and %i', (name, min, max) => {
     expect(parseService({ [name]: String(min) })[name]).toBe(min);
     expect(parseService({ [name]: String(max) })[name]).toBe(max);
     expect(listProblems(() => parseService({ [name]: String(max + 1) }))).toEqual([`${name} must be at most ${max}`]);

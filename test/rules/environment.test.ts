@@ -5,6 +5,8 @@ import { configSchema, localConfigSchema } from '../../src/config.ts';
 
 /** Read by `npm run provision`, which has no other variable of its own. */
 const PROVISION_VARIABLES = ['KMS_KEY_ID'];
+/** Read by `npm run notify`, likewise. */
+const NOTIFY_VARIABLES = ['API_KEY'];
 /** The AWS SDK's own. */
 const SDK_VARIABLE = /^AWS_[A-Z_]+$/;
 
@@ -45,7 +47,9 @@ describe('.env.example', () => {
   it('has every variable once, and no other', async () => {
     const names = (await readExample()).map(({ name }) => name).filter((name) => !SDK_VARIABLE.test(name));
 
-    expect(names.toSorted()).toEqual([...listDefaults().keys(), ...PROVISION_VARIABLES].toSorted());
+    expect(names.toSorted()).toEqual(
+      [...listDefaults().keys(), ...PROVISION_VARIABLES, ...NOTIFY_VARIABLES].toSorted(),
+    );
   });
 
   it('has what is required as an empty place to fill in, and the rest as its default, commented out', async () => {
@@ -81,7 +85,7 @@ describe('the tables of variables in README.md', () => {
   });
 
   it('have no variable that nobody reads', async () => {
-    const known = new Set([...listDefaults().keys(), ...PROVISION_VARIABLES]);
+    const known = new Set([...listDefaults().keys(), ...PROVISION_VARIABLES, ...NOTIFY_VARIABLES]);
     const unknown = [...(await readReadme()).keys()].filter((name) => !known.has(name) && !SDK_VARIABLE.test(name));
 
     expect(unknown).toEqual([]);

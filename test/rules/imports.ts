@@ -12,18 +12,18 @@ const RESERVED: { what: RegExp; only: RegExp }[] = [
 ];
 
 /** The environment is read where a process begins, and handed on from there. */
-const READS_ENVIRONMENT = /^src\/(server|local|provision|api-key)\.ts$/;
+const READS_ENVIRONMENT = /^src\/(server|local|provision|api-key|notify)\.ts$/;
 
 /** From the top down: a file may import from its own layer and from those below. The first that fits is a file's layer. */
 const LAYERS: { name: string; files: RegExp }[] = [
-  { name: 'processes', files: /^src\/(server\.ts|provision\.ts|api-key\.ts|stop\.ts|local(\.ts|\/.+))$/ },
+  { name: 'processes', files: /^src\/((server|provision|api-key|notify|stop)\.ts|local(\.ts|\/.+)|notify\/.+)$/ },
   { name: 'start', files: /^src\/start\.ts$/ },
   { name: 'app and dispatcher', files: /^src\/(app|notifications\/dispatcher)\.ts$/ },
   // The parameters of lists are a part of what the schemas of a domain are made of.
-  { name: 'routes', files: /^src\/(\w+\/routes|http\/(?!lists).+)\.ts$/ },
+  { name: 'routes', files: /^src\/(\w+\/(routes|route-schemas)|http\/(?!lists).+)\.ts$/ },
   { name: 'services', files: /^src\/\w+\/service\.ts$/ },
   { name: 'parts', files: /^src\/((users|preferences|notifications|topology|auth|audit)\/.+|http\/lists)\.ts$/ },
-  { name: 'ground', files: /^src\/(channels|config|database|errors|log|user-id|generated\/.+)\.ts$/ },
+  { name: 'ground', files: /^src\/(channels|config|database|errors|jobs|log|user-id|generated\/.+)\.ts$/ },
 ];
 
 /** Domains meet in SQL and in the registry of channels. */

@@ -7,6 +7,7 @@ export type Operation = {
   method: string;
   template: string;
   isPublic: boolean;
+  mediaType: string;
   fields: string[] | null;
 };
 
@@ -24,18 +25,23 @@ export type Document = {
   components: { schemas: Record<string, Schema> };
 };
 
-/** What exists before it is read, what is read before it is deleted. */
-const ORDER = ['POST /', 'PUT', 'PATCH', 'GET', 'POST', 'DELETE /preferences', 'DELETE'];
+/** What exists before it is read, what is read before it is deleted, what is paused before it is canceled. */
+const ORDER = [
+  ...['POST /', 'PUT', 'PATCH', 'GET', 'POST /notifications/{id}/pause', 'POST /notifications/{id}/resume', 'POST'],
+  ...['DELETE /preferences', 'DELETE'],
+];
 
 /** Every route of a document, in an order in which each can succeed. */
 export function listOperations({ paths, components }: Document): Operation[] {
   const operations = Object.entries(paths).flatMap(([template, methods]) =>
     Object.entries(methods).map(([method, { security, requestBody }]): Operation => {
-      const schema = requestBody?.content['application/json']?.schema;
+      const [mediaType = 'application/json', media] = Object.entries(requestBody?.content ?? {})[0] ?? [];
+      const schema = media?.schema;
       const resolved = schema?.$ref === undefined ? schema : components.schemas[schema.$ref.split('/').at(-1) ?? ''];
       const called = method.toUpperCase();
       return {
         ...{ name: `${called} ${template}`, method: called, template, isPublic: security?.length === 0 },
+        mediaType,
         fields: requestBody === undefined ? null : Object.keys(resolved?.properties ?? {}),
       };
     }),

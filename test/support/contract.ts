@@ -1,5 +1,6 @@
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
+import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { expect } from 'vitest';
 import { call, type Reply } from './service.ts';
 
@@ -83,7 +84,7 @@ function listAnswers({ paths }: Document, tag: string): string[] {
   );
 }
 
-/** What the document has for a call: HEAD is GET without a body. `template` alone: the path, but not the method. */
+/** What the document has for a call: HEAD is GET without a body, and there is none of a stream. `template` alone: the path, but not the method. */
 type Route = { head: boolean; method: string; template?: string; responses?: Operation['responses'] | undefined };
 
 function findRoute({ paths }: Document, called: string, path: string): Route {
@@ -94,16 +95,20 @@ function findRoute({ paths }: Document, called: string, path: string): Route {
     .replace(/\/$/, '')
     .split('/')
     .map(decodeSegment);
+  const own = segments.join('/');
   const template = Object.keys(paths).find((candidate) => {
+    // A path without parameters goes before those that would fit, too.
+    if (own in paths) return candidate === own;
     const parts = candidate.split('/');
     return (
       parts.length === segments.length &&
       parts.every((part, n) => (part.startsWith('{') ? segments[n] !== '' : part === segments[n]))
     );
   });
-  return template === undefined
-    ? { head, method }
-    : { head, method, template, responses: paths[template]?.[method]?.responses };
+  if (template === undefined) return { head, method };
+  const responses = paths[template]?.[method]?.responses;
+  const isStream = EVENTS in (responses?.['200']?.content ?? {});
+  return { head, method, template, responses: head && isStream ? undefined : responses };
 }
 
 /** As a router reads it; one that cannot be decoded is no word of a path. */
@@ -131,10 +136,23 @@ function judgeDocumented(validate: Validate, route: Route, reply: Reply): string
   const type = reply.headers.get('content-type')?.split(';')[0] ?? '';
   if (reply.status === 204) return reply.text + type === '' ? [] : ['a body under 204'];
   if (mediaTypes.join() !== type) return [`content-type ${type} instead of ${mediaTypes.join()}`];
-  return validate(
-    reply.body,
-    ...['paths', template, method, 'responses', `${reply.status}`, 'content', type, 'schema'],
-  );
+  const schema = ['paths', template, method, 'responses', `${reply.status}`, 'content', type, 'schema'];
+  return type === EVENTS ? judgeEvents(validate, reply.text, schema) : validate(reply.body, ...schema);
+}
+
+const EVENTS = 'text/event-stream';
+
+/** The document's schema of a stream says what its events are. */
+function judgeEvents(validate: Validate, text: string, schema: string[]): string[] {
+  const events: EventSourceMessage[] = [];
+  createParser({ onEvent: (event) => void events.push(event) }).feed(text);
+  const item = [...schema, 'contentSchema', 'items'];
+  const faults = events.flatMap((event) => {
+    const data: unknown = JSON.parse(event.data);
+    const ofData = validate(data, ...item, 'properties', 'data', 'contentSchema');
+    return [...validate(event, ...item), ...ofData, ...judgeAccounting(data)];
+  });
+  return events.length > 0 ? faults : ['a stream without an event'];
 }
 
 /** Refusals that come before any route, and so are documented for all of them at once. */

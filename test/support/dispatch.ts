@@ -6,8 +6,10 @@ import { createDatabase, type Database } from '../../src/database.ts';
 import { acceptNotification } from '../../src/notifications/accept.ts';
 import { createCountQueue } from '../../src/notifications/count-queue.ts';
 import { type DispatcherDeps, dispatchNext } from '../../src/notifications/dispatcher.ts';
+import type { Governor } from '../../src/notifications/governor.ts';
+import type { NotificationInput } from '../../src/notifications/input-schema.ts';
 import { createPublisher } from '../../src/notifications/publisher.ts';
-import type { NotificationInput, NotificationResource } from '../../src/notifications/schemas.ts';
+import type { NotificationResource } from '../../src/notifications/schemas.ts';
 import { getNotification } from '../../src/notifications/service.ts';
 import { createTestDatabase } from './database.ts';
 
@@ -17,6 +19,13 @@ export const TOPIC_ARN = 'arn:aws:sns:us-east-1:000000000000:notifications';
 
 /** Never aborted: for a dispatch that nobody stops. */
 export const UNSTOPPED = new AbortController().signal;
+
+/** Lets everything go at once. */
+export const UNGOVERNED: Governor = {
+  batchMax: 10,
+  admit: async (_messages, signal) => signal.throwIfAborted(),
+  report: () => undefined,
+};
 
 /** As much as there are numbers for. */
 const UNLIMITED = { broadcastsPerHour: 1_000_000, recipientsPerDay: null };
@@ -38,11 +47,16 @@ export async function emptyDatabase(db: Database): Promise<void> {
 
 /** What the dispatcher needs, on a given SNS. Leases outlast every test, unless it says otherwise. */
 export function createDeps(
-  { db, sns, topicArn = TOPIC_ARN }: { db: Database; sns: SNSClient; topicArn?: string },
+  {
+    db,
+    sns,
+    topicArn = TOPIC_ARN,
+    governor = UNGOVERNED,
+  }: { db: Database; sns: SNSClient; topicArn?: string; governor?: Governor },
   overrides: Partial<DispatcherDeps> = {},
 ): DispatcherDeps {
   const { log } = createLog();
-  const publisher = createPublisher({ sns, topicArn, concurrency: 8, log });
+  const publisher = createPublisher({ sns, topicArn, concurrency: 8, governor, log });
   return { db, publisher, log, pageUsers: 500, leaseSeconds: 60, recipientsPerMessage: 1, ...overrides };
 }
 

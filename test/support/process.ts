@@ -10,6 +10,8 @@ export type RunningProcess = {
   pid: number;
   /** Returns false when it has ended already. */
   kill: (signal: NodeJS.Signals) => boolean;
+  /** Types on its terminal; `\u0003` is Ctrl-C. */
+  type: (text: string) => void;
   /** Everything written so far. */
   output: { stdout: string; stderr: string };
   /** Waits until stdout matches, and returns the match. Rejects when the process ends first or after `WAIT_TIMEOUT_MS`. */
@@ -26,14 +28,20 @@ const CHECK_INTERVAL_MS = 20;
 
 const running = new Set<ChildProcess>();
 
+type Start = {
+  env: Record<string, string>;
+  cwd: string;
+  args?: string[];
+  /** Given, it runs on a terminal so wide: that of `script`, of util-linux. What it writes is all stdout then. */
+  columns?: number;
+};
+
 /** Starts a built program, like `local.js`, as the leader of its own process group, with no variables but those given. */
-export function startProcess(
-  program: string,
-  { env, cwd }: { env: Record<string, string>; cwd: string },
-): RunningProcess {
-  const script = join(import.meta.dirname, '../../dist/src', program);
-  const child = spawn(process.execPath, [script], {
-    ...{ cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] },
+export function startProcess(program: string, { env, cwd, args = [], columns }: Start): RunningProcess {
+  const command = [process.execPath, join(import.meta.dirname, '../../dist/src', program), ...args];
+  const [file = '', ...rest] = columns === undefined ? command : onTerminal(command, columns);
+  const child = spawn(file, rest, {
+    ...{ cwd, detached: true, stdio: [columns === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] },
     env: { PATH: process.env['PATH'], HOME: cwd, ...env },
   });
   running.add(child);
@@ -54,7 +62,15 @@ export function startProcess(
     if (match !== null) return match;
     throw new Error(`Waited for ${what}; it ${ended ? 'ended' : 'runs'}.\n${output.stdout}\n${output.stderr}`);
   };
-  return { pid: child.pid ?? Number.NaN, kill: (signal) => child.kill(signal), output, print, gone, exited };
+  const kill = (signal: NodeJS.Signals) => child.kill(signal);
+  const type = (text: string) => void child.stdin?.write(text);
+  return { pid: child.pid ?? Number.NaN, kill, type, output, print, gone, exited };
+}
+
+/** A command that runs another on a terminal, and ends as it ends. */
+function onTerminal(command: string[], columns: number): string[] {
+  const quoted = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  return ['script', '-qefc', `stty cols ${columns}; exec ${quoted.join(' ')}`, '/dev/null'];
 }
 
 /** Kills what a test has left running. PostgreSQL under a local mode notices and stops by itself. */

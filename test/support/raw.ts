@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 
-/** `problem` is the parsed body. */
+/** `problem` is the parsed body; null without one. */
 export type RawReply = { status: number; headers: string; problem: unknown };
 
 /** Writes to a connection of its own, and reads until the service closes it. */
@@ -36,7 +36,11 @@ function open(url: string, allowHalfOpen: boolean): { socket: Socket; read: () =
   const read = () => {
     const [head = '', body = ''] = Buffer.concat(chunks).toString().split('\r\n\r\n', 2);
     const [statusLine = '', ...headers] = head.split('\r\n');
-    return { status: Number(statusLine.split(' ')[1]), headers: headers.join('\n'), problem: JSON.parse(body) };
+    return {
+      status: Number(statusLine.split(' ')[1]),
+      headers: headers.join('\n'),
+      problem: body === '' ? null : JSON.parse(body),
+    };
   };
   return { socket, read };
 }

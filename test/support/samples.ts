@@ -20,22 +20,22 @@ export async function storeSampleRows(db: Database, owner: string): Promise<void
   await db.notification.create({ data: { ...text, ...audience, send_at, status: 'scheduled' } });
 }
 
-/** A request: the path with its query, and the body if it has one. */
-export type Sample = { path: string; body?: object };
+/** A request: the path with its query, the body if it has one, and the headers that go with it. */
+export type Sample = { path: string; body?: object | string; headers: Record<string, string> };
 
 /**
  * A valid request of an operation, which on the rows of `storeSampleRows` succeeds. `scope` is the one that the caller has,
  * where it depends on the body which is needed.
  */
-export function findSample({ operationId, template }: Operation, scope?: Scope): Sample {
+export function findSample({ operationId, template, mediaType }: Operation, scope?: Scope): Sample {
   const sample = SAMPLES[operationId];
   if (sample === undefined) throw new Error(`The operation ${operationId} has no sample in test/support/samples.ts.`);
   const { user_id = 1, body } = typeof sample === 'function' ? sample(scope) : sample;
   const path = template.replace('{user_id}', String(user_id)).replace('{id}', SAMPLE_NOTIFICATION);
-  return body === undefined ? { path } : { path, body };
+  return body === undefined ? { path, headers: {} } : { path, body, headers: { 'content-type': mediaType } };
 }
 
-type Entry = { user_id?: number; body?: object };
+type Entry = { user_id?: number; body?: object | string };
 
 const notify = (scope?: Scope) => ({
   body: { payload: 'Hello', ...(scope !== 'notifications:broadcast' && { user_ids: [1] }) },
@@ -57,10 +57,15 @@ const SAMPLES: Record<string, Entry | ((scope?: Scope) => Entry)> = {
   getUser: {},
   putUser: { user_id: 3, body: { email: 'ada@example.com' } },
   eraseUser: {},
+  importUsers: { body: '{"user_id": 3, "email": "ada@example.com"}\n' },
+  importPreferences: { body: '{"user_id": 3, "sms_enabled": true}\n' },
   createNotification: notify,
   previewNotification: notify,
   listNotifications: {},
   getNotification: {},
   listSentMessages: {},
+  watchNotification: {},
   cancelNotification: {},
+  pauseNotification: {},
+  resumeNotification: {},
 };

@@ -42,7 +42,7 @@ export async function startTestService(overrides: Record<string, string> = {}): 
   return { url: service.url, db, queueUrls, config, logs, stop };
 }
 
-/** `body` is the parsed `text` when the reply is JSON, else the text. */
+/** `body` is the parsed `text` when the reply is JSON, else the text; of a stream of events it is the first one. */
 export type Reply = { status: number; headers: Headers; text: string; body: unknown };
 
 /** Calls the API. An object is sent as JSON, a string or bytes as they are. */
@@ -58,9 +58,20 @@ export async function call(
     headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
     ...(body !== undefined && { body: isRaw(body) ? body : JSON.stringify(body) }),
   });
-  const text = await response.text();
+  const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+  const text = isStream ? await readFirstEvent(response) : await response.text();
   const json = text !== '' && /json/.test(response.headers.get('content-type') ?? '');
   return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : text };
+}
+
+/** What comes until the first event is whole. Then it hangs up, as a stream may stay open for minutes. */
+async function readFirstEvent({ body }: Response): Promise<string> {
+  let text = '';
+  for await (const chunk of body ?? []) {
+    text += Buffer.from(chunk).toString();
+    if (/^data: .*\n\n/m.test(text)) break;
+  }
+  return text;
 }
 
 function isRaw(body: unknown): body is string | Uint8Array<ArrayBuffer> {
