@@ -127,6 +127,8 @@ function createSnsClient(concurrency: number): SNSClient {
     requestHandler: {
       connectionTimeout: SNS_CONNECT_TIMEOUT_MS,
       requestTimeout: SNS_REQUEST_TIMEOUT_MS,
+      // Of silence: what `requestTimeout` ends is the wait for the head of a reply, not for its body.
+      socketTimeout: SNS_REQUEST_TIMEOUT_MS,
       throwOnRequestTimeout: true,
       httpsAgent: { maxSockets: concurrency + 1 },
       httpAgent: { maxSockets: concurrency + 1 },

@@ -1,15 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  PublishBatchCommand,
-  type PublishBatchCommandOutput,
-  type SNSClient,
-  SNSServiceException,
-} from '@aws-sdk/client-sns';
+import { type SNSClient, SNSServiceException } from '@aws-sdk/client-sns';
 import type { Logger } from 'pino';
 import { groupBatches } from './batches.ts';
 import type { Governor } from './governor.ts';
 import { createLanes } from './lanes.ts';
 import type { Message } from './message.ts';
+import { type BatchReply, createPublishBatch, type PublishBatch } from './publish-batch.ts';
 
 /** What SNS said of one message: the id it gave, or why it will never take it. */
 export type Outcome = { message_id: string } | { code: string; reason: string };
@@ -54,8 +50,9 @@ type Deps = {
  * timeouts and missing rights are waited out, however long they last: only a message that SNS refuses as such ends as
  * refused, and alone. Whoever has one batch only does not wait behind the pages of a broadcast.
  */
-export function createPublisher(deps: Deps): Publisher {
-  const lanes = createLanes(deps.concurrency);
+export function createPublisher({ sns, topicArn, concurrency, ...rest }: Deps): Publisher {
+  const deps: BatchDeps = { ...rest, send: createPublishBatch(sns, topicArn) };
+  const lanes = createLanes(concurrency);
   return {
     async publish(messages, signal) {
       const outcomes = new Map<Message, Outcome>();
@@ -67,14 +64,16 @@ export function createPublisher(deps: Deps): Publisher {
   };
 }
 
-async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message, Outcome>, signal: AbortSignal) {
+type BatchDeps = Pick<Deps, 'governor' | 'log'> & { send: PublishBatch };
+
+async function publishBatch(deps: BatchDeps, batch: Message[], outcomes: Map<Message, Outcome>, signal: AbortSignal) {
   const faults = new Map<Message, number>();
   let pending = batch;
   for (let tries = 1; pending.length > 0; ) {
     await deps.governor.admit(pending.length, signal);
     let throttled = 0;
     try {
-      const reply = await deps.sns.send(toCommand(deps.topicArn, pending), { abortSignal: signal });
+      const reply = await deps.send(pending, signal);
       pending = readReply(reply, pending, outcomes, faults);
       throttled = countThrottled(reply);
       deps.governor.report({ accepted: reply.Successful?.length ?? 0, throttled });
@@ -94,8 +93,7 @@ async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message,
   }
 }
 
-const countThrottled = ({ Failed = [] }: PublishBatchCommandOutput) =>
-  Failed.filter(({ Code = '' }) => THROTTLING.test(Code)).length;
+const countThrottled = ({ Failed = [] }: BatchReply) => Failed.filter(({ Code = '' }) => THROTTLING.test(Code)).length;
 
 /** What SNS says may quote a message, and with it an address; what a socket says cannot. */
 function logFault(log: Deps['log'], error: Error, tries: number): void {
@@ -106,7 +104,7 @@ function logFault(log: Deps['log'], error: Error, tries: number): void {
 
 /** The call as a whole was refused: each message goes alone, so that the one at fault does not take its neighbours along. */
 async function isolateRefusal(
-  deps: Deps,
+  deps: BatchDeps,
   pending: Message[],
   outcomes: Map<Message, Outcome>,
   signal: AbortSignal,
@@ -122,7 +120,7 @@ async function isolateRefusal(
 
 /** Takes over what the reply settles, counts faults, and returns the messages to try again, alone. */
 function readReply(
-  reply: PublishBatchCommandOutput,
+  reply: BatchReply,
   sent: Message[],
   outcomes: Map<Message, Outcome>,
   faults: Map<Message, number>,
@@ -139,20 +137,6 @@ function readReply(
     if (SenderFault === true || count === ENTRY_FAULTS_MAX) outcomes.set(message, { code: Code, reason });
   }
   return sent.filter((message) => !outcomes.has(message));
-}
-
-function toCommand(topicArn: string, messages: Message[]): PublishBatchCommand {
-  return new PublishBatchCommand({
-    TopicArn: topicArn,
-    PublishBatchRequestEntries: messages.map((message, index) => ({
-      Id: String(index),
-      Message: message.body,
-      MessageGroupId: message.group_id,
-      MessageAttributes: Object.fromEntries(
-        Object.entries(message.attributes).map(([name, value]) => [name, { DataType: 'String', StringValue: value }]),
-      ),
-    })),
-  });
 }
 
 /** Pauses after the given number of tries that SNS did not take. */
