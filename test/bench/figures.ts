@@ -66,6 +66,9 @@ function describeGoal(goal: Goal, unit: string): string {
 const round = (value: number) => (Math.abs(value) >= 10_000 ? Math.round(value) : Number(value.toPrecision(4)));
 
 /** The one in the middle; of an even number the upper one of two. */
-export function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+export const median = (values: number[]) => percentile(values, 0.5);
+
+/** The value that the given share of all values is below. */
+export function percentile(values: number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
 }

@@ -1,21 +1,35 @@
 /** Measures the service beside its yardsticks, on this machine: `npm run bench -- --help`. */
 
+import { benchAccept } from './accept.ts';
 import type { Bench, BenchContext } from './bench.ts';
 import { killChildren } from './child.ts';
 import { type BenchCommand, BenchUsageError, describeUsage, parseBenchCommand } from './command.ts';
 import { startDatabases } from './database.ts';
 import { benchDispatch } from './dispatch.ts';
 import { type Figure, isCount } from './figures.ts';
+import { benchLinear, benchMemory } from './growth.ts';
+import { benchLatency } from './latency.ts';
+import { benchPacked, benchPreview } from './packed.ts';
 import { benchPreferences } from './preferences.ts';
 import { createProgressBar } from './progress.ts';
+import { benchQuota } from './quota.ts';
 import { renderTable } from './report.ts';
 import { benchResolve } from './resolve.ts';
 import { startSink } from './sink.ts';
+import { benchTwoInstances } from './two-instances.ts';
 
 const BENCHES: Bench[] = [
+  { name: 'accept', run: benchAccept },
+  { name: 'preview', run: benchPreview },
   { name: 'dispatch', run: benchDispatch },
   { name: 'resolve', run: benchResolve },
+  { name: 'packed', run: benchPacked },
+  { name: 'linear', run: benchLinear },
+  { name: 'memory', run: benchMemory },
+  { name: 'quota', run: benchQuota },
+  { name: 'latency', run: benchLatency },
   { name: 'preferences', run: benchPreferences },
+  { name: 'two-instances', run: benchTwoInstances },
 ];
 const NAMES = BENCHES.map(({ name }) => name);
 
