@@ -35,11 +35,11 @@ export function startChild<H extends Handlers>(program: string, { env = {}, cwd,
   });
   running.add(child);
   const waiting = new Map<number, { resolve: (result: unknown) => void; reject: (error: Error) => void }>();
-  child.on('message', (answer: Answer) => {
-    const call = waiting.get(answer.id);
-    waiting.delete(answer.id);
-    if ('error' in answer) call?.reject(new Error(`${program}: ${answer.error}`));
-    else call?.resolve(answer.result);
+  child.on('message', (reply: Answer) => {
+    const call = waiting.get(reply.id);
+    waiting.delete(reply.id);
+    if ('error' in reply) call?.reject(new Error(`${program}: ${reply.error}`));
+    else call?.resolve(reply.result);
   });
   const exited = once(child, 'exit').then(() => {
     running.delete(child);
@@ -70,14 +70,16 @@ export async function killChildren(): Promise<void> {
 
 /** In the child: does what the process that started it asks for, and ends with it. */
 export function answerCalls(handlers: Handlers): void {
-  process.on('message', async ({ id, name, args }: Call) => {
-    try {
-      const handler = handlers[name] as ((...given: unknown[]) => unknown) | undefined;
-      if (handler === undefined) throw new Error(`Nothing is done under the name ${name}.`);
-      process.send?.({ id, result: await handler(...args) } satisfies Answer);
-    } catch (error) {
-      process.send?.({ id, error: String((error as Error).stack ?? error) } satisfies Answer);
-    }
-  });
+  process.on('message', (call: Call) => void answer(handlers, call));
   process.once('disconnect', () => process.exit());
+}
+
+async function answer(handlers: Handlers, { id, name, args }: Call): Promise<void> {
+  try {
+    const handler = handlers[name] as ((...given: unknown[]) => unknown) | undefined;
+    if (handler === undefined) throw new Error(`Nothing is done under the name ${name}.`);
+    process.send?.({ id, result: await handler(...args) } satisfies Answer);
+  } catch (error) {
+    process.send?.({ id, error: String((error as Error).stack ?? error) } satisfies Answer);
+  }
 }

@@ -9,7 +9,7 @@ import { startPostgres } from '../../src/local/postgres.ts';
  * `mixed`: the ten kinds of the demo users in turn, of which seven are told. `reachable`: all are told, by e-mail only, so that
  * there are as many recipients and messages as users.
  */
-export type Mix = 'mixed' | 'reachable';
+type Mix = 'mixed' | 'reachable';
 
 export type Databases = {
   /** The database with users 1 to `users`, and no notifications. Made when it is first asked for. */

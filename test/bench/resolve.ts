@@ -9,7 +9,13 @@ import type { ResolveHandlers } from './resolve-process.ts';
 import { describeService } from './service.ts';
 
 /** What claiming, resolving and settling a broadcast takes without publishing: users per second, and both times. */
-export type Resolving = { usersPerSecond: number; seconds: number; bareSeconds: number; cpuSeconds: number; users: number };
+export type Resolving = {
+  usersPerSecond: number;
+  seconds: number;
+  bareSeconds: number;
+  cpuSeconds: number;
+  users: number;
+};
 
 /** Time to claim, resolve and settle everyone, against the query that resolves them and nothing else. */
 export async function benchResolve(context: BenchContext): Promise<Figure[]> {

@@ -1,6 +1,7 @@
 /** Measures the service beside its yardsticks, on this machine: `npm run bench -- --help`. */
 
 import { benchAccept } from './accept.ts';
+import { benchAuthentication } from './authentication.ts';
 import type { Bench, BenchContext } from './bench.ts';
 import { killChildren } from './child.ts';
 import { type BenchCommand, BenchUsageError, describeUsage, parseBenchCommand } from './command.ts';
@@ -29,6 +30,7 @@ const BENCHES: Bench[] = [
   { name: 'quota', run: benchQuota },
   { name: 'latency', run: benchLatency },
   { name: 'preferences', run: benchPreferences },
+  { name: 'authentication', run: benchAuthentication },
   { name: 'two-instances', run: benchTwoInstances },
 ];
 const NAMES = BENCHES.map(({ name }) => name);
