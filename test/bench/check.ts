@@ -4,6 +4,15 @@ import type { Sink } from './sink.ts';
 /** Users who were not told although they should have been, users told who should not have been, and messages beyond the first. */
 export type Verdict = { lost: number; unexpected: number; duplicated: number };
 
+/** Nothing found yet. */
+export const createVerdict = (): Verdict => ({ lost: 0, unexpected: 0, duplicated: 0 });
+
+export function addVerdict(sum: Verdict, verdict: Verdict): void {
+  sum.lost += verdict.lost;
+  sum.unexpected += verdict.unexpected;
+  sum.duplicated += verdict.duplicated;
+}
+
 /** Compares who was told, by the sink's journal, with who should have been. */
 export async function checkBroadcast(sink: Sink, database: BenchDatabase): Promise<Verdict> {
   const [expected, journal] = await Promise.all([findAudience(database), sink.call('readJournal')]);
@@ -12,7 +21,7 @@ export async function checkBroadcast(sink: Sink, database: BenchDatabase): Promi
 
 /** `times` has the number of messages by user id. */
 export function compare(expected: number[], { times, strangers }: { times: Uint8Array; strangers: number }): Verdict {
-  const verdict = { lost: 0, unexpected: strangers, duplicated: 0 };
+  const verdict = { ...createVerdict(), unexpected: strangers };
   const isExpected = new Uint8Array(times.length);
   for (const id of expected) isExpected[id] = 1;
   for (const [id, count] of times.entries()) {

@@ -1,7 +1,7 @@
 import { configSchema } from '../../src/config.ts';
 import { type BenchContext, judgeVerdict, runsOf } from './bench.ts';
 import { broadcast } from './broadcast.ts';
-import { checkBroadcast, type Verdict } from './check.ts';
+import { addVerdict, checkBroadcast, createVerdict } from './check.ts';
 import { startChild } from './child.ts';
 import { type Figure, judge, median } from './figures.ts';
 import type { SdkHandlers } from './sdk-process.ts';
@@ -24,7 +24,7 @@ export async function benchDispatch(context: BenchContext): Promise<Figure[]> {
   const service = await startService({ databaseUrl: database.url, sinkUrl: sink.url });
   const sdk = startChild<SdkHandlers>('sdk-process.js', { env: describeAws(sink.url) });
   const rates = { ours: [] as number[], wall: [] as number[], sdk: [] as number[], sdkWall: [] as number[] };
-  const verdict = { lost: 0, unexpected: 0, duplicated: 0 };
+  const verdict = createVerdict();
   const runs = runsOf(context);
   // The first of each is not counted: code that runs for the first time is compiled.
   for (let run = 0; run <= runs; run++) {
@@ -50,10 +50,4 @@ export async function benchDispatch(context: BenchContext): Promise<Figure[]> {
     judge({ bench, figure: 'recipients per second', ...wall }),
     ...judgeVerdict(bench, '', verdict),
   ];
-}
-
-function addVerdict(sum: Verdict, verdict: Verdict): void {
-  sum.lost += verdict.lost;
-  sum.unexpected += verdict.unexpected;
-  sum.duplicated += verdict.duplicated;
 }

@@ -1,8 +1,9 @@
-import { type BenchContext, judgeVerdict } from './bench.ts';
-import { broadcast, INPUT, notify, waitForEnd } from './broadcast.ts';
-import { checkBroadcast, type Verdict } from './check.ts';
+import { type BenchContext, judgeVerdict, runsOf } from './bench.ts';
+import { broadcast, INPUT, notify, type Outcome, waitForEnd } from './broadcast.ts';
+import { addVerdict, checkBroadcast, createVerdict, type Verdict } from './check.ts';
 import type { BenchDatabase } from './database.ts';
 import { type Figure, judge, median } from './figures.ts';
+import type { Usage } from './meter.ts';
 import { type BenchService, startService } from './service.ts';
 
 /** What a broadcast of one size takes, one recipient per message: per user of the audience, of which seven in ten are told. */
@@ -15,13 +16,12 @@ type Size = {
   verdict: Verdict;
 };
 
-/** The sizes, as parts of the largest, and how many broadcasts of each are measured: small ones are over before they count. */
+/** The sizes, as parts of the largest, and the broadcasts of each in a round: small ones are over before they count. */
 const SIZES = [
-  { part: 0.01, broadcasts: 30 },
-  { part: 0.1, broadcasts: 5 },
+  { part: 0.01, broadcasts: 10 },
+  { part: 0.1, broadcasts: 2 },
   { part: 1, broadcasts: 1 },
 ];
-const SHORT_BROADCASTS = 2;
 /** Before that, each process notifies so many users so many times, whatever the size: memory grows while code warms up. */
 const WARM_UP = { users: 10_000, times: 10, shortTimes: 1 };
 
@@ -60,35 +60,48 @@ export async function benchMemory(context: BenchContext): Promise<Figure[]> {
 
 const name = (users: number) => `${users.toLocaleString('en')} users`;
 
+type Running = {
+  database: BenchDatabase;
+  service: BenchService;
+  broadcasts: number;
+  outcomes: (Outcome & Usage)[];
+  verdict: Verdict;
+};
+
+/** In rounds of all sizes, so that a slow moment of the machine meets all of them. */
 function measureGrowth(context: BenchContext): Promise<Size[]> {
   return context.once('growth', async () => {
-    const sizes: Size[] = [];
-    for (const [index, { part, broadcasts }] of SIZES.entries()) {
-      const progress = (share: number) => context.progress((index + share) / SIZES.length);
-      const count = context.isShort ? Math.min(broadcasts, SHORT_BROADCASTS) : broadcasts;
-      sizes.push(await measureSize(context, Math.round(context.users * part), count, progress));
+    const sizes: Running[] = [];
+    for (const { part, broadcasts } of SIZES) {
+      sizes.push(await startSize(context, Math.round(context.users * part), broadcasts));
     }
-    return sizes;
+    const rounds = runsOf(context);
+    for (let round = 0; round < rounds; round++) {
+      for (const size of sizes) await runRound(context, size, (share) => context.progress((round + share) / rounds));
+    }
+    for (const { service } of sizes) await service.kill();
+    return sizes.map(summarize);
   });
 }
 
 /** A process of its own for each size, so that none has the memory of another. */
-async function measureSize(
-  { databases, sink, isShort }: BenchContext,
-  users: number,
-  broadcasts: number,
-  progress: (share: number) => void,
-): Promise<Size> {
+async function startSize({ databases, sink, isShort }: BenchContext, users: number, broadcasts: number) {
   const database = await databases.open('mixed', users);
   const service = await startService({ databaseUrl: database.url, sinkUrl: sink.url });
   await warmUp(service, database, isShort ? WARM_UP.shortTimes : WARM_UP.times);
-  const outcomes: Awaited<ReturnType<typeof broadcast>>[] = [];
+  return { database, service, broadcasts, outcomes: [], verdict: createVerdict() };
+}
+
+async function runRound({ sink, users }: BenchContext, size: Running, progress: (share: number) => void) {
+  const { database, service, broadcasts, outcomes, verdict } = size;
   for (let run = 0; run < broadcasts; run++) {
-    await sink.call('reset', users);
-    outcomes.push(await broadcast(service, database, (share) => progress((run + share) / broadcasts)));
+    await sink.call('reset', database.users);
+    outcomes.push(await broadcast(service, database, (share) => progress((share * database.users) / users)));
+    addVerdict(verdict, await checkBroadcast(sink, database));
   }
-  const verdict = await checkBroadcast(sink, database);
-  await service.kill();
+}
+
+function summarize({ database: { users }, outcomes, verdict }: Running): Size {
   return {
     ...{ users, verdict },
     secondsPerUser: median(outcomes.map(({ seconds }) => seconds / users)),

@@ -1,7 +1,7 @@
 import { deepStrictEqual } from 'node:assert';
 import { type BenchContext, judgeVerdict, runsOf } from './bench.ts';
 import { broadcast, INPUT, type Outcome } from './broadcast.ts';
-import { checkBroadcast, type Verdict } from './check.ts';
+import { addVerdict, checkBroadcast, createVerdict, type Verdict } from './check.ts';
 import { type Figure, judge, median } from './figures.ts';
 import { measureResolving } from './resolve.ts';
 import { startService } from './service.ts';
@@ -60,12 +60,13 @@ function measurePacked(context: BenchContext): Promise<Packed> {
     for (let run = 0; run < runs; run++) previews.push(await preview(service.url));
     const { peakBytes } = await service.call('read');
     const outcomes: Outcome[] = [];
+    const verdict = createVerdict();
     // The first is not counted: code that runs for the first time is compiled.
     for (let run = 0; run <= runs; run++) {
       await sink.call('reset', users);
       outcomes.push(await broadcast(service, database, (share) => progress((run + share) / (runs + 1))));
+      addVerdict(verdict, await checkBroadcast(sink, database));
     }
-    const verdict = await checkBroadcast(sink, database);
     await service.kill();
     return {
       ...{ users, verdict, previewBytes: peakBytes - before.peakBytes },

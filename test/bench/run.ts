@@ -48,13 +48,17 @@ try {
 /** Runs the benchmarks that are asked for, and prints what they find. Returns whether every goal that counts is met. */
 async function measure(command: BenchCommand): Promise<boolean> {
   const databases = await startDatabases();
+  let cleaning: Promise<void> | undefined;
+  const cleanUp = () => (cleaning ??= killChildren().then(databases.stop));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => void cleanUp().finally(() => process.exit(1)));
+  }
   try {
     const figures = await runBenches(command, { databases, sink: await startSink() });
     if (!command.isJson) console.log(renderTable(figures));
     return figures.every((figure) => figure.pass !== false || (command.isShort && !isCount(figure)));
   } finally {
-    await killChildren();
-    await databases.stop();
+    await cleanUp();
   }
 }
 
