@@ -11,6 +11,14 @@ const CHART = new URL('./performance.png', import.meta.url);
 /** What stands between them in the document is made here. */
 const [BEGIN, END] = ['<!-- figures -->', '<!-- end of figures -->'];
 
+/** Messages per second that SNS takes unless AWS agreed to more (AWS SNS quotas, Publish API). */
+const QUOTAS = [
+  { regions: 'us-east-1', rate: 30_000 },
+  { regions: 'us-west-2, eu-west-1', rate: 9_000 },
+  { regions: 'Ohio, N. California, Frankfurt, Mumbai, Seoul, Singapore, Sydney, Tokyo', rate: 1_500 },
+  { regions: 'others', rate: 300 },
+];
+
 /** @typedef {{ bench: string, figure: string, value: number, unit: string, yardstick: number | null, ratio: number | null, goal: string | null, pass: boolean | null }} Figure */
 
 const figures = (await readFile(SOURCE, 'utf8'))
@@ -21,7 +29,8 @@ const text = await readFile(DOCUMENT, 'utf8');
 const [before, rest] = text.split(BEGIN);
 const [, after] = rest?.split(END) ?? [];
 if (after === undefined) throw new Error(`docs/performance.md needs ${BEGIN} and ${END}`);
-await writeFile(DOCUMENT, `${before}${BEGIN}\n${renderTable(figures)}\n${END}${after}`);
+const made = `${renderTable(figures)}\n\n${renderQuotas(figures)}`;
+await writeFile(DOCUMENT, `${before}${BEGIN}\n${made}\n${END}${after}`);
 await drawPng(renderChart(figures), fileURLToPath(CHART));
 
 /**
@@ -37,6 +46,45 @@ function renderTable(all) {
     ]);
   const heads = ['bench', 'figure', 'ratio', 'measured', 'yardstick', 'goal', ''];
   return [heads, heads.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+}
+
+/**
+ * @param {Figure[]} all
+ * @returns {string} how much of each quota one process fills on the machine of the figures, in Markdown
+ */
+function renderQuotas(all) {
+  const { value: rate } = getFigure(all, 'dispatch', 'recipients per second');
+  const rows = QUOTAS.map((quota) => {
+    const filled = Math.min(100, Math.floor((rate / quota.rate) * 100));
+    const name = `${quota.regions}: ${show(quota.rate)}`;
+    return `| ${name} | ${showTime(1_000_000 / quota.rate)} | ${showTime(10_000 / quota.rate)} | ${filled} % |`;
+  });
+  return [
+    `| region (default quota, messages/s) | 1,000,000 users, one each | packed by 100 | filled by one process at ${show(rate)} messages/s |`,
+    '| --- | --- | --- | --- |',
+    ...rows,
+  ].join('\n');
+}
+
+/**
+ * @param {Figure[]} all
+ * @param {string} bench
+ * @param {string} figure
+ * @returns {Figure}
+ */
+function getFigure(all, bench, figure) {
+  const found = all.find((one) => one.bench === bench && one.figure === figure);
+  if (found === undefined) throw new Error(`docs/performance.jsonl has no ${bench}, ${figure}`);
+  return found;
+}
+
+/**
+ * @param {number} seconds
+ * @returns {string} in minutes when there are many
+ */
+function showTime(seconds) {
+  if (seconds >= 300) return `${Math.round(seconds / 60)} min`;
+  return `${seconds < 5 ? seconds.toFixed(1) : Math.round(seconds)} s`;
 }
 
 /**

@@ -23,7 +23,7 @@ export async function benchAccept({ databases, sink, users, isShort, progress }:
   progress(0.3);
   const count = isShort ? SHORT_REQUESTS : REQUESTS;
   const [one = [], everyone = []] = await load.call('alternate', service.url, requests, count);
-  await Promise.all([service.kill(), load.kill()]);
+  await Promise.all([service.end(), load.end()]);
   return [0.5, 0.99].map((share) =>
     judge({
       ...{ bench: 'accept', figure: `everyone, p${share * 100}`, unit: 'ms', goal: { ratioMax: 1.2 } },

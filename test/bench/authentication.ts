@@ -21,7 +21,7 @@ export async function benchAuthentication({ databases, isShort, progress }: Benc
     progress(round / rounds / 2);
   }
   const { off, again, key, token } = await child.call('read');
-  await child.kill();
+  await child.end();
   const found = { bench: 'authentication', unit: 'µs CPU', yardstick: off };
   return [
     judge({ ...found, figure: 'without, again', value: again }),

@@ -39,7 +39,7 @@ export async function benchDispatch(context: BenchContext): Promise<Figure[]> {
     rates.sdk.push(bare.messages / bare.cpuSeconds);
     rates.sdkWall.push(bare.messages / bare.seconds);
   }
-  await Promise.all([service.kill(), sdk.kill()]);
+  await Promise.all([service.end(), sdk.end()]);
   const bench = 'dispatch';
   const wall = { value: median(rates.wall), yardstick: median(rates.sdkWall), unit: 'recipients/s' };
   return [

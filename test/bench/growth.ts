@@ -79,7 +79,7 @@ function measureGrowth(context: BenchContext): Promise<Size[]> {
     for (let round = 0; round < rounds; round++) {
       for (const size of sizes) await runRound(context, size, (share) => context.progress((round + share) / rounds));
     }
-    for (const { service } of sizes) await service.kill();
+    for (const { service } of sizes) await service.end();
     return sizes.map(summarize);
   });
 }

@@ -37,7 +37,7 @@ export async function benchLatency(context: BenchContext): Promise<Figure[]> {
   const latencies = sentAt.slice(WARM_UP_MESSAGES).map(({ id, at }) => (arrivedAt[id] ?? Number.NaN) - at);
   const [batch = []] = await readBatches(sink);
   const bare = (await sdk.call('publishSingly', batch, count + WARM_UP_MESSAGES)).slice(WARM_UP_MESSAGES);
-  await Promise.all([service.kill(), sdk.kill()]);
+  await Promise.all([service.end(), sdk.end()]);
   return [
     judge({
       ...{ bench: 'latency', figure: 'POST to message, p99', value: percentile(latencies, 0.99), unit: 'ms' },

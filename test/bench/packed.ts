@@ -67,7 +67,7 @@ function measurePacked(context: BenchContext): Promise<Packed> {
       outcomes.push(await broadcast(service, database, (share) => progress((run + share) / (runs + 1))));
       addVerdict(verdict, await checkBroadcast(sink, database));
     }
-    await service.kill();
+    await service.end();
     return {
       ...{ users, verdict, previewBytes: peakBytes - before.peakBytes },
       usersPerSecond: median(outcomes.slice(1).map(({ seconds }) => users / seconds)),

@@ -47,6 +47,6 @@ export async function benchPreferences(context: BenchContext): Promise<Figure[]>
     const values = { value: median(ours.slice(1)), yardstick: median(bare.slice(1)) };
     figures.push(judge({ bench: 'preferences', figure, unit: 'requests/s', ...values, goal: { ratioMin: goal } }));
   }
-  await Promise.all([service.kill(), floor.kill(), load.kill()]);
+  await Promise.all([service.end(), floor.end(), load.end()]);
   return figures;
 }

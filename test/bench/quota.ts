@@ -51,7 +51,7 @@ async function limit({ databases, sink, users, isShort }: BenchContext, { rate, 
   const shorter = isShort ? SHORTER : 1;
   await sleep(rampMs / shorter);
   const samples = await watch(sink, WATCH_MS / shorter, progress);
-  await service.kill();
+  await service.end();
   await sink.call('behave', UNLIMITED, 0);
   const { rows } = await database.client.query<{ failed: number }>('select failed from notifications where id = $1', [
     id,

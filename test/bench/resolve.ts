@@ -52,7 +52,7 @@ export function measureResolving(context: BenchContext): Promise<Resolving> {
       bareSeconds.push(pass.seconds);
       cpuSeconds.push(usage.cpuSeconds);
     }
-    await Promise.all([service.kill(), bare.kill()]);
+    await Promise.all([service.end(), bare.end()]);
     const time = median(seconds);
     const cpu = { cpuSeconds: median(cpuSeconds) };
     return { usersPerSecond: users / time, seconds: time, bareSeconds: median(bareSeconds), users, ...cpu };

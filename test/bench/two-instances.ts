@@ -31,7 +31,7 @@ export async function benchTwoInstances(context: BenchContext): Promise<Figure[]
   const one = await measure(first.url, 0);
   const second = await start();
   const two = await measure(first.url, 0.5);
-  await Promise.all([first.kill(), second.kill()]);
+  await Promise.all([first.end(), second.end()]);
   await sink.call('behave', UNLIMITED, 0);
   return [
     judge({
