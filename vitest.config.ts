@@ -18,7 +18,7 @@ const SERVICE = {
 
 /**
  * `rules` reads the sources only, `service` runs on PostgreSQL and the SNS/SQS emulator, `browser` adds Chromium, `fuzz`
- * sends what nobody would, in its short form with FUZZ=short, `load` needs the machine for itself, and `bench` measures.
+ * sends what nobody would, in its short form with FUZZ=short, and `load` needs the machine for itself.
  */
 export default defineConfig({
   test: {
@@ -39,7 +39,6 @@ export default defineConfig({
           ...{ testTimeout: 120_000, fileParallelism: false },
         },
       },
-      { test: { ...SERVICE, name: 'bench', include: ['test/bench/**/*.ts'], fileParallelism: false } },
       {
         test: {
           ...{ ...SERVICE, name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] },
