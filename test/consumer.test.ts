@@ -336,7 +336,9 @@ describe('an effect', () => {
       await deliverRow(recipient, notification, within);
       if (begun++ > 0) return;
       const { rows } = await within.transaction.query('select pg_backend_pid() as pid');
-      await pool.query('select pg_terminate_backend($1, 5000)', [rows[0].pid]);
+      const ended = new Promise((resolve) => within.transaction.once('end', resolve));
+      await pool.query('select pg_terminate_backend($1)', [rows[0].pid]);
+      await ended;
     };
 
     startConsumer({ queueUrl, pool, deliver });
