@@ -49,7 +49,8 @@ const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interval(secs
  * where they are until it expires.
  * Plan: the partial index pages_open in lease order; `skip locked` lets rivals take different pages.
  * Lock: the page, then the notification's row, shared, so that it is claimed before a pause, cancel or expiry is answered, or
- * behind it. Whether it is withdrawn is read off the locked row: the other `n` is as it was when the statement began.
+ * behind it. It is passed over while one of them is under way, as a cancel counts for up to seconds; the next look finds it.
+ * Whether it is withdrawn is read off the locked row: the other `n` is as it was when the statement began.
  */
 export async function reclaimPage(db: Database, leaseSeconds: number): Promise<ClaimedPage | null> {
   const [page] = await db.$queryRaw<ClaimedPage[]>`
@@ -60,7 +61,7 @@ export async function reclaimPage(db: Database, leaseSeconds: number): Promise<C
       order by p.lease_until
       limit 1
       for update of p skip locked
-      for share of n
+      for share of n skip locked
     )
     update pages p
     set attempt = p.attempt + 1, lease_until = ${leaseEnd(leaseSeconds)}
