@@ -118,7 +118,7 @@ describe('a broadcast under way on several instances', () => {
         await dispatchNext(deps, UNSTOPPED);
       },
     },
-  ])('has no page claimed once it is $end; the rest is suppressed for that reason', async ({ end, act }) => {
+  ])('has no page claimed once it is $end, and its counters stand still', async ({ end, act }) => {
     const { id, instances, release } = await startBroadcast();
 
     await act(id);
@@ -129,6 +129,7 @@ describe('a broadcast under way on several instances', () => {
     await lookForWork(instances);
 
     expect(await readClaims(id)).toEqual(claims);
+    expect(await readCounts(db, id)).toEqual(ended.counts);
     const underWay = INSTANCES * CONCURRENCY * PAGE_USERS;
     expect(ended).toMatchObject({ status: end, counts: { targeted: USERS.length, published: underWay, pending: 0 } });
     expect(ended.counts.suppressed).toMatchObject({ [end]: USERS.length - underWay });
