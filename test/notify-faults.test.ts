@@ -201,7 +201,7 @@ describe('npm run notify, watching', () => {
       ...[`Accepted as ${ID}`, 'dispatching: 0 %, 0/2 users, 0/s', 'no connection; trying again'],
       'completed: 100 %, 2/2 users',
     ]);
-    expect(stdout).toMatch(/ {2}seconds +2\n {2}recipients\/s +1\n$/);
+    expect(stdout).toMatch(/ {2}seconds +2\n {2}told\/s +1\n$/);
   });
 
   it.each<[string, Script, RegExp]>([
