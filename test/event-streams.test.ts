@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
 import Fastify, { type FastifyServerOptions } from 'fastify';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { ANONYMOUS } from '../src/auth/principal.ts';
 import { ServiceError } from '../src/errors.ts';
 import { composeEvents, createEventSender, type Reading, type Watch } from '../src/http/events.ts';
 import { renderError } from '../src/http/problem.ts';
@@ -11,13 +12,19 @@ import { call } from './support/service.ts';
 
 /** Streams that a process has open at most. */
 const WATCHERS_MAX = 1_000;
+/** Those of one principal. */
+const WATCHERS_PER_PRINCIPAL_MAX = 100;
 
-/** A server of nothing but a stream of what `read` gives, and of its connections. */
+/** A server of nothing but a stream of what `read` gives, and of its connections. `Authorization` names the caller. */
 async function serveEvents(read: () => Promise<Reading>, options: FastifyServerOptions = {}) {
   const app = Fastify(options);
   const sockets: Socket[] = [];
   app.server.on('connection', (socket) => sockets.push(socket));
   app.setErrorHandler(renderError);
+  app.decorateRequest('principal', null);
+  app.addHook('onRequest', async (request) => {
+    request.principal = { ...ANONYMOUS, id: request.headers.authorization ?? ANONYMOUS.id };
+  });
   const stopping = new AbortController();
   // As in the service: every stream listens.
   setMaxListeners(0, stopping.signal);
@@ -80,7 +87,10 @@ describe('a client that does not read', () => {
 describe('the watchers of a process', () => {
   it('are a thousand at most; one more is told to come back, and may when another has left', async () => {
     const { url } = await serveEvents(async () => ({ data: '{}', isLast: false }));
-    const responses = await Promise.all(range(1, WATCHERS_MAX).map(() => open(url)));
+    const callers = range(1, WATCHERS_MAX / WATCHERS_PER_PRINCIPAL_MAX).map((n) => ({ authorization: `key:${n}` }));
+    const openAll = (headers: Record<string, string>) =>
+      range(1, WATCHERS_PER_PRINCIPAL_MAX).map(() => open(url, headers));
+    const responses = await Promise.all(callers.flatMap(openAll));
 
     const refused = await call({ url }, 'GET', '');
     responses[0]?.destroy();
@@ -89,6 +99,21 @@ describe('the watchers of a process', () => {
     expect(refused).toMatchObject({ status: 503, body: { code: 'overloaded' } });
     expect(refused.headers.get('retry-after')).toMatch(/^[1-9]\d*$/);
     await eventually(async () => expect((await call({ url }, 'GET', '')).status).toBe(200));
+  });
+
+  it('are a hundred of one caller at most; one more is told to come back, and others are not', async () => {
+    const { url } = await serveEvents(async () => ({ data: '{}', isLast: false }));
+    const [one, other] = [{ authorization: 'key:one' }, { authorization: 'key:other' }];
+    const responses = await Promise.all(range(1, WATCHERS_PER_PRINCIPAL_MAX).map(() => open(url, one)));
+
+    const refused = await call({ url }, 'GET', '', undefined, one);
+    const others = await open(url, other);
+    responses[0]?.destroy();
+
+    expect([...responses, others].every(({ statusCode }) => statusCode === 200)).toBe(true);
+    expect(refused).toMatchObject({ status: 429, body: { code: 'too_many_requests' } });
+    expect(refused.headers.get('retry-after')).toBe('10');
+    await eventually(async () => expect((await open(url, one)).statusCode).toBe(200));
   });
 
   it('do not count when they are refused', async () => {

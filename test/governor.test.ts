@@ -249,23 +249,26 @@ describe('throttling by SNS', () => {
 });
 
 describe('a direct notification during a broadcast', () => {
-  it('is published before more than one page per worker of the broadcast', async () => {
-    const [workers, pageUsers] = [3, 100];
-    await addUsers(db, range(1, 6_000));
-    sink.answer(() => ({ replyAfter: sleep(20) }));
-    const dispatcher = runDispatcher(createDeps({ db, sns: sink.connect() }, { pageUsers }), workers);
-    const broadcast = await accept(db);
-    dispatcher.wake();
-    await eventually(() => expect(sink.accepted.length).toBeGreaterThan(workers * pageUsers));
+  it.each([{ workers: 1 }, { workers: 3 }])(
+    'is published before more than one page per worker of it: $workers',
+    async ({ workers }) => {
+      const pageUsers = 100;
+      await addUsers(db, range(1, 6_000));
+      sink.answer(() => ({ replyAfter: sleep(20) }));
+      const dispatcher = runDispatcher(createDeps({ db, sns: sink.connect() }, { pageUsers }), workers);
+      const broadcast = await accept(db);
+      dispatcher.wake();
+      await eventually(() => expect(sink.accepted.length).toBeGreaterThan(workers * pageUsers));
 
-    const direct = await accept(db, { user_ids: [1] });
-    const before = sink.accepted.length;
-    dispatcher.wake();
-    await untilEnded(db, direct);
+      const direct = await accept(db, { user_ids: [1] });
+      const before = sink.accepted.length;
+      dispatcher.wake();
+      await untilEnded(db, direct);
 
-    const index = sink.accepted.findIndex(({ body }) => body.includes(direct));
-    expect(index - before).toBeLessThanOrEqual(workers * pageUsers);
-    expect((await readCounts(db, broadcast)).published).toBeLessThan(6_000);
-    await dispatcher.stop(0);
-  });
+      const index = sink.accepted.findIndex(({ body }) => body.includes(direct));
+      expect(index - before).toBeLessThanOrEqual(workers * pageUsers);
+      expect((await readCounts(db, broadcast)).published).toBeLessThan(6_000);
+      await dispatcher.stop(0);
+    },
+  );
 });

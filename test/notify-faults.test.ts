@@ -201,7 +201,7 @@ describe('npm run notify, watching', () => {
       ...[`Accepted as ${ID}`, 'dispatching: 0 %, 0/2 users, 0/s', 'no connection; trying again'],
       'completed: 100 %, 2/2 users',
     ]);
-    expect(stdout).toMatch(/ {2}seconds +2\n {2}recipients\/s +1\n$/);
+    expect(stdout).toMatch(/ {2}seconds +2\n {2}told\/s +1\n$/);
   });
 
   it.each<[string, Script, RegExp]>([
@@ -225,24 +225,56 @@ describe('npm run notify, watching', () => {
 describe('watching a notification', () => {
   afterEach(() => void vi.useRealTimers());
 
-  it('goes on for as long as there are answers, and for five minutes without one', async () => {
-    vi.useFakeTimers({ toFake: ['performance'] });
-    const service = await startScripted({
-      [EVENTS]: (response, _asked, nth) => {
-        // Each time four minutes after the last.
-        vi.advanceTimersByTime(4 * 60_000);
-        if (nth <= 3) openStream(response).end(`retry: 20\n${composeEvent('progress', DISPATCHING)}`);
-        else response.destroy();
-      },
-    });
+  /** Watches what is scripted, and notes what is told. */
+  async function watchScripted(events: Script) {
+    const service = await startScripted({ [EVENTS]: events });
     const seen: string[] = [];
     const watcher = { show: () => void seen.push('progress'), miss: () => void seen.push('nothing') };
     const caller = { url: service.url, key: undefined, warn: () => undefined };
     const watching = watchNotification(caller, ID, watcher, new AbortController().signal);
+    return { service, seen, watching };
+  }
+
+  it('goes on for as long as there are answers, and for five minutes without one', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const { service, seen, watching } = await watchScripted((response, _asked, nth) => {
+      // Each time four minutes after the last.
+      vi.advanceTimersByTime(4 * 60_000);
+      if (nth <= 3) openStream(response).end(`retry: 20\n${composeEvent('progress', DISPATCHING)}`);
+      else response.destroy();
+    });
 
     await expect(watching).rejects.toThrow(`no answer from ${service.url}`);
     expect(service.asked).toHaveLength(5);
     expect(seen).toEqual(['progress', 'progress', 'progress', 'nothing']);
+  });
+
+  it('takes a stream without a word for no answer, and a comment for one', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const { service, seen, watching } = await watchScripted((response, _asked, nth) => {
+      vi.advanceTimersByTime(4 * 60_000);
+      if (nth === 1) openStream(response).end(`retry: 20\n${composeEvent('progress', DISPATCHING)}`);
+      else if (nth === 2) openStream(response).end(': watching\n\n');
+      else openStream(response).end();
+    });
+
+    await expect(watching).rejects.toThrow(`no answer from ${service.url} (a stream without events)`);
+    expect(service.asked).toHaveLength(4);
+    expect(seen).toEqual(['progress', 'nothing']);
+  });
+
+  it('waits as long as it is told to before it comes back', async () => {
+    const askedAt: number[] = [];
+    const { watching } = await watchScripted((response, asked, nth) => {
+      askedAt.push(performance.now());
+      if (nth === 1) openStream(response).end(`retry: 20\n${composeEvent('progress', DISPATCHING)}`);
+      else if (nth === 2) answer(response, 503, problem(503, 'overloaded', 'Busy.'), { 'retry-after': '1' });
+      else end(response, asked, nth);
+    });
+
+    expect(await watching).toMatchObject({ status: 'completed' });
+    const [, refusedAt = 0, backAt = 0] = askedAt;
+    expect(backAt - refusedAt).toBeGreaterThanOrEqual(1_000 - 1);
   });
 });
 

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify';
 import { isDatabaseUnavailable } from '../database.ts';
 import { ServiceError } from '../errors.ts';
+import { getPrincipal } from './auth.ts';
 import { whileWanted } from './waiting.ts';
 
 /** What is watched, as JSON on one line. `isLast`: it will not change any more. */
@@ -20,12 +21,16 @@ const STREAM_MS_MAX = 5 * 60_000;
 const RECONNECT_MS = 2_000;
 /** Streams of a process: each takes about 30 KiB, and two turns of the event loop a second. */
 const WATCHERS_MAX = 1_000;
+/** Those of one principal: more than one needs, and it takes ten of them to keep the others from watching. */
+const WATCHERS_PER_PRINCIPAL_MAX = 100;
+/** After how many seconds one may try again that had too many: streams last minutes. */
+const RETRY_AFTER_SECONDS = 10;
 
 /**
  * Answers with server-sent events (WHATWG HTML, section 9.2) of what `read` gives, until it is the last, the client has left
  * or the process stops; 204, which makes a browser stay away, to a client that has seen the last.
  *
- * @throws ServiceError overloaded, when as many watch as may; what `read` throws at first
+ * @throws ServiceError overloaded, too_many_requests, when as many watch as may; what `read` throws at first
  */
 export type SendEvents = (
   request: FastifyRequest,
@@ -35,10 +40,9 @@ export type SendEvents = (
 
 /** How events are sent in a process. `stopping` ends all streams. */
 export function createEventSender(stopping: AbortSignal): SendEvents {
-  let watchers = 0;
+  const admit = createDoor();
   return async (request, reply, read) => {
-    if (watchers >= WATCHERS_MAX) throw new ServiceError('overloaded', 'Too many streams of events are open.');
-    watchers += 1;
+    const leave = admit(getPrincipal(request).id);
     try {
       const first = await read();
       if (request.headers['last-event-id'] === END_ID) return await reply.code(204).send(null);
@@ -47,8 +51,30 @@ export function createEventSender(stopping: AbortSignal): SendEvents {
         return sendStream(reply, composeEvents({ first, read, isBusy, signal, log: request.log }));
       });
     } finally {
-      watchers -= 1;
+      leave();
     }
+  };
+}
+
+/** Lets a watcher in, who leaves by calling what is returned; or throws ServiceError overloaded, too_many_requests. */
+function createDoor(): (principal: string) => () => void {
+  const watchers = new Map<string, number>();
+  let all = 0;
+  return (principal) => {
+    if (all >= WATCHERS_MAX) throw new ServiceError('overloaded', 'Too many streams of events are open.');
+    const own = watchers.get(principal) ?? 0;
+    if (own >= WATCHERS_PER_PRINCIPAL_MAX) {
+      const text = `This caller has ${own} streams of events open. Try again when one has ended.`;
+      throw new ServiceError('too_many_requests', text, { retryAfterSeconds: RETRY_AFTER_SECONDS });
+    }
+    watchers.set(principal, own + 1);
+    all += 1;
+    return () => {
+      all -= 1;
+      const left = (watchers.get(principal) ?? 0) - 1;
+      if (left > 0) watchers.set(principal, left);
+      else watchers.delete(principal);
+    };
   };
 }
 

@@ -49,7 +49,8 @@ const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interval(secs
  * where they are until it expires.
  * Plan: the partial index pages_open in lease order; `skip locked` lets rivals take different pages.
  * Lock: the page, then the notification's row, shared, so that it is claimed before a pause, cancel or expiry is answered, or
- * behind it. Whether it is withdrawn is read off the locked row: the other `n` is as it was when the statement began.
+ * behind it. It is passed over while one of them is under way, as a cancel counts for up to seconds; the next look finds it.
+ * Whether it is withdrawn is read off the locked row: the other `n` is as it was when the statement began.
  */
 export async function reclaimPage(db: Database, leaseSeconds: number): Promise<ClaimedPage | null> {
   const [page] = await db.$queryRaw<ClaimedPage[]>`
@@ -60,7 +61,7 @@ export async function reclaimPage(db: Database, leaseSeconds: number): Promise<C
       order by p.lease_until
       limit 1
       for update of p skip locked
-      for share of n
+      for share of n skip locked
     )
     update pages p
     set attempt = p.attempt + 1, lease_until = ${leaseEnd(leaseSeconds)}
@@ -155,6 +156,8 @@ export async function releasePage(db: Database, page: PageKey): Promise<void> {
 /**
  * Records what became of a page and adds it to its notification's counts; completes the notification when this was the last
  * page of an exhausted audience. False: the fencing token is outdated, another process has the page, nothing was written.
+ * It goes to the end of the queue, as what came while the page was under way has waited longer; one that is paused stays where
+ * it is. Cut off to the millisecond: the column rounds up, and whoever looks next would not find it due yet.
  * Lock: the page, then the notification's row, so that settles of one notification follow one another and `open_pages`
  * reaches zero in exactly one of them.
  */
@@ -177,6 +180,7 @@ export async function settlePage(db: Database, page: PageKey, result: PageResult
       by_channel = ${addCounts(Prisma.sql`n.by_channel`, CHANNEL_NAMES, result.by_channel)},
       recent_users = n.recent_users * ${fade(Prisma.sql`coalesce(n.recent_at, now())`)} + ${result.users}::int,
       recent_at = now(),
+      waiting_since = case when n.status = 'dispatching' then date_trunc('milliseconds', now()) else n.waiting_since end,
       status = case when ${LAST_PAGE} then 'completed' else n.status end,
       completed_at = case when ${LAST_PAGE} then now() else n.completed_at end
     from settled where n.id = settled.notification_id`;

@@ -30,7 +30,7 @@ export function describeOutcome({ started_at, completed_at, counts }: Progress):
     ...(pending > 0 ? [{ name: 'pending', value: showNumber(pending) }] : []),
     { name: 'messages', value: showNumber(messages) },
     ...(hasRun ? [{ name: 'seconds', value: showSeconds(seconds) }] : []),
-    ...(hasRun ? [{ name: 'recipients/s', value: showNumber(published / seconds) }] : []),
+    ...(hasRun ? [{ name: 'told/s', value: showNumber(published / seconds) }] : []),
   ]);
 }
 

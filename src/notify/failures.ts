@@ -18,6 +18,8 @@ export class NotifyError extends Error {
   readonly temporary: boolean = false;
   /** Whether the service may have done what it was asked for. */
   readonly uncertain: boolean = false;
+  /** After how long it may be tried again; 0 where that is not said. */
+  readonly retryAfterSeconds: number = 0;
 }
 
 /** Nobody answered, or not to the end. */
@@ -38,8 +40,7 @@ export class NoAnswerError extends NotifyError {
 export class RefusedError extends NotifyError {
   override readonly temporary: boolean;
   override readonly uncertain: boolean;
-  /** After how long it may be tried again; 0 where that is not said. */
-  readonly retryAfterSeconds: number;
+  override readonly retryAfterSeconds: number;
 
   /** `problem` is null when the answer is none of the service's. */
   constructor(url: string, { status, headers }: Response, problem: Problem | null) {

@@ -97,8 +97,7 @@ export function judgeReply<Schema extends z.ZodType>(
 /** How long to wait before another try, in milliseconds; null when there is none. */
 function findPause(error: NotifyError, tries: number): number | null {
   if (!error.temporary || tries === TRIES_MAX) return null;
-  const retryAfterMs = error instanceof RefusedError ? error.retryAfterSeconds * 1000 : 0;
-  return Math.max(FIRST_PAUSE_MS * 2 ** (tries - 1), retryAfterMs);
+  return Math.max(FIRST_PAUSE_MS * 2 ** (tries - 1), error.retryAfterSeconds * 1000);
 }
 
 /** The JSON of an answer; undefined when it is none. */

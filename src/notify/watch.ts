@@ -6,7 +6,7 @@ import { judgeReply, openCall, type Service } from './service-call.ts';
 
 /** Without a word for so long, heartbeats included, a connection is dead. */
 const SILENCE_MS = 60_000;
-/** How long to go on without an answer: a deployment that went wrong is turned back by then. */
+/** How long to go on without an event or a comment: a deployment that went wrong is turned back by then. */
 const GIVE_UP_MS = 5 * 60_000;
 /** Before the first try to connect again, unless the service says; it doubles with each further one. */
 const PAUSE_MS = 2_000;
@@ -24,7 +24,7 @@ export type Watcher = {
 /**
  * Watches a notification until it has ended, through any number of connections. Returns how it ended.
  *
- * @throws NoAnswerError after five minutes without an answer; RefusedError, StrangeAnswerError
+ * @throws NoAnswerError, RefusedError after five minutes without an event or a comment; StrangeAnswerError
  * @throws what the signal was aborted with
  */
 export async function watchNotification(
@@ -33,9 +33,10 @@ export async function watchNotification(
   watcher: Watcher,
   signal: AbortSignal,
 ): Promise<Progress> {
-  const line = { answeredAt: performance.now(), pauseMs: PAUSE_MS };
+  const line = { heardAt: performance.now(), pauseMs: PAUSE_MS };
   let pauseMs = line.pauseMs;
   for (;;) {
+    let retryAfterSeconds = 0;
     try {
       for await (const { type, progress } of readEvents(service, id, line, signal)) {
         pauseMs = line.pauseMs;
@@ -45,25 +46,31 @@ export async function watchNotification(
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof NotifyError && error.temporary)) throw error;
-      if (performance.now() - line.answeredAt > GIVE_UP_MS) throw error;
+      if (performance.now() - line.heardAt > GIVE_UP_MS) throw error;
       watcher.miss();
+      ({ retryAfterSeconds } = error);
     }
-    await sleep(pauseMs, undefined, { signal });
+    await sleep(Math.max(pauseMs, retryAfterSeconds * 1000), undefined, { signal });
     pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
   }
 }
 
-/** The events of one connection, which ends when the service ends it. Notes when it last heard, and the pause it is told. */
+/**
+ * The events of one connection, which ends when the service ends it. Notes when it last heard, and the pause it is told.
+ * A service says something on every connection: an answer without a word comes from something in front of it.
+ */
 async function* readEvents(
   service: Service,
   id: string,
-  line: { answeredAt: number; pauseMs: number },
+  line: { heardAt: number; pauseMs: number },
   signal: AbortSignal,
 ): AsyncGenerator<{ type: string; progress: Progress }> {
   const silence = new AbortController();
   const watchdog = setTimeout(() => silence.abort(new Error('it fell silent')), SILENCE_MS);
+  let isMute = true;
   const hear = () => {
-    line.answeredAt = performance.now();
+    isMute = false;
+    line.heardAt = performance.now();
     watchdog.refresh();
   };
   const onRetry = (ms: number) => {
@@ -71,12 +78,12 @@ async function* readEvents(
   };
   try {
     const events = await openEvents(service, id, AbortSignal.any([signal, silence.signal]));
-    hear();
     const parser = new EventSourceParserStream({ onComment: hear, onRetry, maxBufferSize: EVENT_CHARS_MAX });
     for await (const { event: type = '', data } of events.pipeThrough(parser)) {
       hear();
       if (type === 'progress' || type === 'end') yield { type, progress: readProgress(service, data) };
     }
+    if (isMute) throw new NoAnswerError(service.url, new Error('a stream without events'));
   } catch (error) {
     // All that the parser refuses: more than fits its buffer.
     if (error instanceof ParseError) throw new StrangeAnswerError(service.url, 'an event has no end');

@@ -10,6 +10,8 @@ export type CountingSink = {
   throttle: (perSecond: number) => void;
   /** Messages accepted from one time to another, in ms of `performance.now()`. */
   count: (from: number, to: number) => number;
+  /** When the first of them were, in the same time; infinity before. */
+  firstAt: () => number;
   /** Calls accepted and refused so far. */
   calls: { accepted: number; throttled: number };
   stop: () => void;
@@ -47,6 +49,7 @@ export async function startCountingSink(): Promise<CountingSink> {
       bucket = createBucket(perSecond);
     },
     count: (from, to) => arrivals.reduce((sum, { at, messages }) => (at >= from && at < to ? sum + messages : sum), 0),
+    firstAt: () => arrivals[0]?.at ?? Number.POSITIVE_INFINITY,
     calls,
     stop: () => {
       server.close();
