@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify';
 import { isDatabaseUnavailable } from '../database.ts';
 import { ServiceError } from '../errors.ts';
+import type { InTime } from './deadline.ts';
 import { whileWanted } from './waiting.ts';
 
 /** What is watched, as JSON on one line. `isLast`: it will not change any more. */
@@ -34,13 +35,13 @@ export type SendEvents = (
 ) => Promise<unknown>;
 
 /** How events are sent in a process. `stopping` ends all streams. */
-export function createEventSender(stopping: AbortSignal): SendEvents {
+export function createEventSender(stopping: AbortSignal, inTime: InTime): SendEvents {
   let watchers = 0;
   return async (request, reply, read) => {
     if (watchers >= WATCHERS_MAX) throw new ServiceError('overloaded', 'Too many streams of events are open.');
     watchers += 1;
     try {
-      const first = await read();
+      const first = await inTime(request, read());
       if (request.headers['last-event-id'] === END_ID) return await reply.code(204).send(null);
       return await whileWanted(request, stopping, (signal) => {
         const isBusy = () => reply.raw.writableLength > 0;

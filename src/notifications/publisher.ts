@@ -9,7 +9,10 @@ import type { Logger } from 'pino';
 import { groupBatches } from './batches.ts';
 import type { Governor } from './governor.ts';
 import { createLanes } from './lanes.ts';
+import type { Measures } from './measures.ts';
 import type { Message } from './message.ts';
+import { createOutage, type Outage, PROBE_INTERVAL_MS } from './outage.ts';
+import { REFUSALS, THROTTLING, watchCall } from './sns-call.ts';
 
 /** What SNS said of one message: the id it gave, or why it will never take it. */
 export type Outcome = { message_id: string } | { code: string; reason: string };
@@ -31,31 +34,34 @@ const BACKOFF_MAX_MS = 5_000;
 /** Longest pause of a batch that was throttled: it is the governor that slows down, and this only parts those throttled at once. */
 const THROTTLED_PAUSE_MS = 100;
 
-/** Errors by which SNS refuses what was asked, whenever it is asked again (AWS SNS API, PublishBatch, "Errors"). */
-const REFUSALS =
-  /^(Invalid(Parameter|ParameterValue|BatchEntryId)|BatchRequestTooLong|ValidationError|Validation)(Exception)?$/;
-
 /** A refusal that names the topic is about the service's configuration, whatever the messages. */
 const TOPIC_AT_FAULT = /TopicArn/;
 
-/** Codes by which SNS asks for patience; never a reason to give a message up. */
-const THROTTLING = /throttl|TooManyRequests|RequestLimitExceeded/i;
-
-type Deps = {
+type Options = {
   sns: SNSClient;
   topicArn: string;
   concurrency: number;
   governor: Governor;
-  log: Pick<Logger, 'warn'>;
+  measures: Measures;
+  log: Pick<Logger, 'info' | 'warn'>;
+  /** How often to find out whether SNS is back, if not as often as ever. */
+  probeIntervalMs?: number;
 };
+
+type Deps = Options & { outage: Outage };
 
 /**
  * Publishes to one topic with at most `concurrency` calls at a time, each when the governor admits it. Throttling, 5xx,
- * timeouts and missing rights are waited out, however long they last: only a message that SNS refuses as such ends as
+ * timeouts and missing rights are waited out, however long they last, and an outage by all batches together: only a message that SNS refuses as such ends as
  * refused, and alone. Whoever has one batch only does not wait behind the pages of a broadcast.
  */
-export function createPublisher(deps: Deps): Publisher {
-  const lanes = createLanes(deps.concurrency);
+export function createPublisher(options: Options): Publisher {
+  const { concurrency, measures, log, probeIntervalMs = PROBE_INTERVAL_MS } = options;
+  const onChange = (isOn: boolean) => {
+    measures.publish.outage = isOn;
+  };
+  const deps = { ...options, outage: createOutage({ probeIntervalMs, log, onChange }) };
+  const lanes = createLanes(concurrency);
   return {
     async publish(messages, signal) {
       const outcomes = new Map<Message, Outcome>();
@@ -71,10 +77,13 @@ async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message,
   const faults = new Map<Message, number>();
   let pending = batch;
   for (let tries = 1; pending.length > 0; ) {
-    await deps.governor.admit(pending.length, signal);
+    const { length } = pending;
+    const noteCall = await deps.outage.enter(() => deps.governor.admit(length, signal), signal);
     let throttled = 0;
     try {
-      const reply = await deps.sns.send(toCommand(deps.topicArn, pending), { abortSignal: signal });
+      const reply = await watchCall({ ...deps, noteCall, signal }, (abortSignal) =>
+        deps.sns.send(toCommand(deps.topicArn, pending), { abortSignal }),
+      );
       pending = readReply(reply, pending, outcomes, faults);
       throttled = countThrottled(reply);
       deps.governor.report({ accepted: reply.Successful?.length ?? 0, throttled });
@@ -86,11 +95,15 @@ async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message,
       }
       if (THROTTLING.test(name)) throttled = pending.length;
       if (throttled > 0) deps.governor.report({ accepted: 0, throttled });
-      else logFault(deps.log, error as Error, tries);
+      else if (!deps.outage.isOn()) logFault(deps.log, error as Error, tries);
     }
+    deps.measures.publish.throttled += throttled;
+    if (pending.length > 0) deps.measures.publish.retries += 1;
     // Among those throttled may be others, whose tries are counted: they are not to be used up by the pace of the former.
     const isPaced = throttled === pending.length;
-    if (pending.length > 0) await (isPaced ? pause(THROTTLED_PAUSE_MS, signal) : backOff(tries++, signal));
+    // While SNS is away, it is the outage that says when to try again.
+    if (pending.length > 0 && !deps.outage.isOn())
+      await (isPaced ? pause(THROTTLED_PAUSE_MS, signal) : backOff(tries++, signal));
   }
 }
 

@@ -2,7 +2,8 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { type AppDeps, buildApp } from '../../src/app.ts';
 import { SCOPE_NAMES } from '../../src/auth/principal.ts';
-import { createDatabase } from '../../src/database.ts';
+import { createDatabase, readPoolUse } from '../../src/database.ts';
+import { createMetrics } from '../../src/http/metrics.ts';
 import { createTestDatabase } from './database.ts';
 import { createLog } from './dispatch.ts';
 
@@ -18,6 +19,7 @@ export async function startTestApp(overrides: Partial<AppDeps> = {}): Promise<Te
   const db = createDatabase({ url: await createTestDatabase(), poolMax: 2 });
   const { log, lines } = createLog();
   const app = await buildApp({
+    metrics: createMetrics({ pool: () => readPoolUse(db), lag: null }),
     ...{ db, log, api: true, stopping: new AbortController().signal, onAccept: () => undefined },
     authenticate: async (id = 'anonymous') => ({ id, scopes: new Set(SCOPE_NAMES), dailyRecipients: null }),
     ...{ rateLimits: { perAddress: 0, perPrincipal: 0 }, trustProxy: [], corsOrigins: [] },
