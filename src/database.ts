@@ -12,12 +12,13 @@ const CONNECT_TIMEOUT_MS = 3_000;
  * No statement of this service needs longer, waits for locks included: counting ten million remaining users of a canceled
  * broadcast takes about a second.
  */
-const STATEMENT_TIMEOUT_MS = 6_000;
+const STATEMENT_TIMEOUT_MS = 4_300;
 /**
- * For a database that no longer answers at all: a little more than the server's own limit, so that the server speaks first.
- * With the wait for a connection every query has ended within 10 s. Its connection is closed, and never used again.
+ * For a database that no longer answers at all: a little more than the server's own limit, so that the server speaks first,
+ * and less than the 5 s in which callers are promised an answer. The connection is closed, and never used again. With the
+ * wait for a connection every query has ended within 10 s.
  */
-const QUERY_TIMEOUT_MS = 6_500;
+const QUERY_TIMEOUT_MS = 4_600;
 /** A transaction whose client has vanished in the middle of it holds locks for no longer. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
 /**

@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { type AppDeps, buildApp } from '../../src/app.ts';
 import { SCOPE_NAMES } from '../../src/auth/principal.ts';
-import { createDatabase, readPoolUse } from '../../src/database.ts';
+import { createDatabase, type Database, readPoolUse } from '../../src/database.ts';
 import { createMetrics } from '../../src/http/metrics.ts';
 import { createTestDatabase } from './database.ts';
 import { createLog } from './dispatch.ts';
@@ -10,6 +10,8 @@ import { createLog } from './dispatch.ts';
 export type TestApp = {
   url: string;
   app: FastifyInstance;
+  /** Its own client. */
+  db: Database;
   lines: { level: number; msg: string }[];
   stop: () => Promise<void>;
 };
@@ -34,5 +36,5 @@ export async function startTestApp(overrides: Partial<AppDeps> = {}): Promise<Te
     await app.close();
     await db.$disconnect();
   };
-  return { url: `http://127.0.0.1:${port}`, app, lines, stop };
+  return { url: `http://127.0.0.1:${port}`, app, db, lines, stop };
 }
