@@ -33,27 +33,31 @@ beforeAll(async () => {
 
 afterAll(() => service.stop());
 
-const valueOf = async (name: string) =>
-  Number(new RegExp(`^${name} (\\S+)$`, 'm').exec((await call(service, 'GET', '/metrics')).text)?.[1] ?? Number.NaN);
+/** The value of a series as it stands in a scrape. */
+async function readValue(name: string): Promise<number> {
+  const { text } = await call(service, 'GET', '/metrics');
+  const line = text.split('\n').find((one) => one.startsWith(`${name} `));
+  return Number(line?.slice(name.length + 1) ?? Number.NaN);
+}
 
 describe('the metrics of a service', () => {
   it('count what became of pages, recipients and calls', async () => {
-    expect(await valueOf('dispatch_pages_total{event="claimed"}')).toBe(1);
-    expect(await valueOf('dispatch_pages_total{event="published"}')).toBe(1);
-    expect(await valueOf('dispatch_pages_total{event="fenced_out"}')).toBe(0);
-    expect(await valueOf('dispatch_recipients_total{outcome="published",reason="none"}')).toBe(1);
-    expect(await valueOf('dispatch_recipients_total{outcome="suppressed",reason="unknown_user"}')).toBe(1);
-    expect(await valueOf('dispatch_recipients_total{outcome="suppressed",reason="opted_out"}')).toBe(0);
-    expect(await valueOf('publish_call_duration_seconds_count{result="taken"}')).toBe(1);
-    expect(await valueOf('publish_outage')).toBe(0);
+    expect(await readValue('dispatch_pages_total{event="claimed"}')).toBe(1);
+    expect(await readValue('dispatch_pages_total{event="published"}')).toBe(1);
+    expect(await readValue('dispatch_pages_total{event="fenced_out"}')).toBe(0);
+    expect(await readValue('dispatch_recipients_total{outcome="published",reason="none"}')).toBe(1);
+    expect(await readValue('dispatch_recipients_total{outcome="suppressed",reason="unknown_user"}')).toBe(1);
+    expect(await readValue('dispatch_recipients_total{outcome="suppressed",reason="opted_out"}')).toBe(0);
+    expect(await readValue('publish_call_duration_seconds_count{result="taken"}')).toBe(1);
+    expect(await readValue('publish_outage')).toBe(0);
   });
 
   it('tell how the pool is used, and that nothing is due', async () => {
-    expect(await valueOf('database_pool_max')).toBe(5);
-    expect(await valueOf('database_pool_open')).toBeGreaterThan(0);
-    expect(await valueOf('database_pool_waiting')).toBe(0);
-    expect(await valueOf('dispatch_lag_seconds')).toBe(0);
-    expect(await valueOf('dispatch_wait_seconds')).toBe(0);
+    expect(await readValue('database_pool_max')).toBe(5);
+    expect(await readValue('database_pool_open')).toBeGreaterThan(0);
+    expect(await readValue('database_pool_waiting')).toBe(0);
+    expect(await readValue('dispatch_lag_seconds')).toBe(0);
+    expect(await readValue('dispatch_wait_seconds')).toBe(0);
   });
 });
 
