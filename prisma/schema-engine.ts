@@ -14,6 +14,9 @@ import { Pool, type QueryArrayResult, type QueryConfig } from 'pg';
 /** A database that does not answer for this long is reported as unreachable. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
+/** A connection that is silent for so long is asked for a sign of life. A migration itself may take as long as it needs. */
+const KEEP_ALIVE_MS = 10_000;
+
 /** Another process may be building an index over millions of rows; waiting for it beats failing a deployment. */
 const LOCK_TIMEOUT_MS = 600_000;
 
@@ -39,6 +42,7 @@ export async function withSchemaEngine<T>(
     max: 1,
     idleTimeoutMillis: 0,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    ...{ keepAlive: true, keepAliveInitialDelayMillis: KEEP_ALIVE_MS },
   });
   try {
     await pool.query(`set lock_timeout = ${LOCK_TIMEOUT_MS}; select pg_advisory_lock(${MIGRATION_LOCK})`);

@@ -16,13 +16,14 @@ import { ServiceError } from './errors.ts';
 import { type Authenticate, PUBLIC, protectRoutes } from './http/auth.ts';
 import { answerClientError } from './http/client-error.ts';
 import { allowOrigins, PREFLIGHT_ROUTE } from './http/cors.ts';
+import { type InTime, limitAnswers } from './http/deadline.ts';
 import { serveDocs } from './http/docs.ts';
 import { BARE_HEADERS, secureReplies } from './http/headers.ts';
 import { type Readiness, serveHealth } from './http/health.ts';
 import { createImporter } from './http/import.ts';
 import { parseJson } from './http/json.ts';
 import { limitConnections, PATIENCE, type Patience, SERVER_LIMITS } from './http/limits.ts';
-import { createMetrics, type Metrics } from './http/metrics.ts';
+import type { Metrics } from './http/metrics.ts';
 import { shedLoad } from './http/overload.ts';
 import { renderError } from './http/problem.ts';
 import { limitRates, type RateLimits } from './http/rate-limits.ts';
@@ -31,9 +32,10 @@ import { type NotificationDeps, notificationRoutes } from './notifications/route
 import { preferenceRoutes } from './preferences/routes.ts';
 import { userRoutes } from './users/routes.ts';
 
-export type AppDeps = NotificationDeps & {
+export type AppDeps = Omit<NotificationDeps, 'inTime'> & {
   log: FastifyBaseLogger;
   readiness: Readiness;
+  metrics: Metrics;
   authenticate: Authenticate;
   /** False in a process that only dispatches: it answers health checks, shows its metrics, and nothing else. */
   api: boolean;
@@ -42,7 +44,7 @@ export type AppDeps = NotificationDeps & {
   trustProxy: string[];
   /** Whose pages may call from a browser. */
   corsOrigins: string[];
-  /** How long bodies may take to arrive, if not as long as ever. */
+  /** How long bodies may take to arrive, and answers to come, if not as long as ever. */
   patience?: Patience;
 };
 
@@ -51,7 +53,7 @@ const REQUEST_ID = /^(?!.*nk_)[\w.-]{1,64}$/i;
 
 /** The HTTP side of the service: parsing, routes, documents and errors. It listens nowhere yet. */
 export async function buildApp({ patience = PATIENCE, ...deps }: AppDeps): Promise<FastifyInstance> {
-  const metrics = createMetrics();
+  const { metrics } = deps;
   const app = Fastify({
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
@@ -68,7 +70,7 @@ export async function buildApp({ patience = PATIENCE, ...deps }: AppDeps): Promi
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler(renderError);
   parseJson(app);
-  await guardRequests(app, metrics, { ...deps, patience });
+  const inTime = await guardRequests(app, { ...deps, patience });
   const listAllowed = collectMethods(app);
   // First, so that the document has every route after it.
   if (deps.api) await serveDocs(app);
@@ -79,15 +81,15 @@ export async function buildApp({ patience = PATIENCE, ...deps }: AppDeps): Promi
     await preferenceRoutes(app, deps.db, importer);
     await userRoutes(app, deps.db, importer);
     auditRoutes(app, deps.db);
-    notificationRoutes(app, deps);
+    notificationRoutes(app, { ...deps, inTime });
   }
   refuseOtherMethods(app, listAllowed());
   return app;
 }
 
 /** What every request passes, in this order, before it reaches its route. The cheapest and the bluntest come first. */
-async function guardRequests(app: FastifyInstance, metrics: Metrics, deps: Required<AppDeps>): Promise<void> {
-  watchRequests(app, metrics);
+async function guardRequests(app: FastifyInstance, deps: Required<AppDeps>): Promise<InTime> {
+  watchRequests(app, deps.metrics);
   await secureReplies(app);
   // Before anything is refused, or the page that asked could not read why.
   await allowOrigins(app, deps.corsOrigins);
@@ -95,7 +97,9 @@ async function guardRequests(app: FastifyInstance, metrics: Metrics, deps: Requi
   const countForPrincipal = await limitRates(app, deps.rateLimits);
   await shedLoad(app);
   refuseUnknownPaths(app);
-  protectRoutes(app, deps.authenticate, countForPrincipal);
+  const inTime = limitAnswers(app, deps.patience.answerMs);
+  protectRoutes(app, { authenticate: deps.authenticate, countRequest: countForPrincipal, inTime });
+  return inTime;
 }
 
 function chooseRequestId({ headers }: IncomingMessage): string {

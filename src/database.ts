@@ -6,12 +6,28 @@ import { Prisma, PrismaClient } from './generated/client.ts';
 /** The Prisma client: the only way to the database, and the only repository. */
 export type Database = PrismaClient;
 
-/** A client gives up on a connection that is not there by then; the API answers 503 within 5 s. */
+/** A client gives up on a connection that is not there, or not free, by then; the API answers 503 within 5 s. */
 const CONNECT_TIMEOUT_MS = 3_000;
-/** No statement of this service needs longer, counting ten million remaining users of a canceled broadcast included. */
-const STATEMENT_TIMEOUT_MS = 10_000;
-/** For a database that no longer answers at all: a little more than the server's own limit, so that the server speaks first. */
-const QUERY_TIMEOUT_MS = 12_000;
+/**
+ * No statement of this service needs longer, waits for locks included: counting ten million remaining users of a canceled
+ * broadcast takes about a second.
+ */
+const STATEMENT_TIMEOUT_MS = 4_300;
+/**
+ * For a database that no longer answers at all: a little more than the server's own limit, so that the server speaks first,
+ * and less than the 5 s in which callers are promised an answer. The connection is closed, and never used again. With the
+ * wait for a connection every query has ended within 10 s.
+ */
+const QUERY_TIMEOUT_MS = 4_600;
+/** A transaction whose client has vanished in the middle of it holds locks for no longer. */
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000;
+/**
+ * A connection that is silent for so long is asked for a sign of life; another 10 s without one, and it is closed. The
+ * system's own default is two hours.
+ */
+const KEEP_ALIVE_MS = 10_000;
+/** Unused connections are closed after this, so that those that have died unnoticed are soon gone. */
+const IDLE_TIMEOUT_MS = 10_000;
 /** Prepared statements kept per connection: far more than we have, but for batched reads, which vary in length and must not pile up. */
 const NAMED_STATEMENTS_MAX = 200;
 
@@ -23,7 +39,9 @@ export function createDatabase({ url, poolMax }: { url: string; poolMax: number 
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: QUERY_TIMEOUT_MS,
-    keepAlive: true,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
+    idleTimeoutMillis: IDLE_TIMEOUT_MS,
+    ...{ keepAlive: true, keepAliveInitialDelayMillis: KEEP_ALIVE_MS },
     application_name: 'notification-service',
   });
   // A connection that breaks while nobody uses it is replaced when somebody does. Prisma listens from its first query on only.
@@ -50,6 +68,21 @@ function nameStatements(): (query: { sql: string }) => string {
 
 const pools = new WeakMap<Database, Pool>();
 
+/** The connections of a pool: how many there are, may be, are in use, and how many statements wait for one. */
+export type PoolUse = { max: number; open: number; in_use: number; waiting: number };
+
+/** How the pool of a client is used at this moment. */
+export function readPoolUse(db: Database): PoolUse {
+  const { options, totalCount: open, idleCount, waitingCount: waiting } = getPool(db);
+  return { max: options.max, open, in_use: open - idleCount, waiting };
+}
+
+function getPool(db: Database): Pool {
+  const pool = pools.get(db);
+  if (pool === undefined) throw new Error('This client has no pool of its own.');
+  return pool;
+}
+
 /**
  * Runs a statement on the same pool past Prisma, which copies parameters several times: with those of an import, a third of
  * the process's time and most of its garbage. Runs it anew, once, when it adds a row that somebody else has just added: then
@@ -58,8 +91,7 @@ const pools = new WeakMap<Database, Pool>();
  * @param name - under which PostgreSQL keeps the prepared statement, of which there is one by that name.
  */
 export function executeBulk(db: Database, name: string, { text, values }: Prisma.Sql): Promise<unknown> {
-  const pool = pools.get(db);
-  if (pool === undefined) throw new Error('This client has no pool of its own.');
+  const pool = getPool(db);
   const run = () => pool.query({ name, text, values });
   return run().catch((error: { code?: string }) => {
     if (error.code !== UNIQUE_VIOLATION) throw error;

@@ -7,10 +7,14 @@ import { buildApp } from './app.ts';
 import { createAuthenticator } from './auth/authenticate.ts';
 import { requireCallers } from './auth/require-callers.ts';
 import { type Config, ConfigError } from './config.ts';
-import { createDatabase } from './database.ts';
+import { createDatabase, type Database, readPoolUse } from './database.ts';
+import { createMetrics } from './http/metrics.ts';
 import { createLogger } from './log.ts';
 import { type Dispatcher, runDispatcher } from './notifications/dispatcher.ts';
+import { createFaultLog } from './notifications/fault-log.ts';
 import { createGovernor } from './notifications/governor.ts';
+import { readLag } from './notifications/lag.ts';
+import type { Measures } from './notifications/measures.ts';
 import { createPublisher } from './notifications/publisher.ts';
 import { type Retention, runRetention } from './notifications/retention.ts';
 
@@ -40,6 +44,8 @@ const REQUEST_GRACE_MS = 4_000;
 export async function start(config: Config, log: Logger = createLogger(config)): Promise<Service> {
   const sns = createSnsClient(config.PUBLISH_CONCURRENCY);
   const db = createDatabase({ url: config.DATABASE_URL, poolMax: config.DATABASE_POOL_MAX });
+  const lag = config.ROLE === 'api' ? null : () => readLag(db);
+  const metrics = createMetrics({ pool: () => readPoolUse(db), lag });
   let draining = false;
   const stopping = new AbortController();
   // Every caller who waits for a dispatch listens, far more than the ten from which Node suspects a leak.
@@ -47,7 +53,7 @@ export async function start(config: Config, log: Logger = createLogger(config)):
   let dispatcher: Dispatcher | null = null;
   let retention: Retention | null = null;
   const app = await buildApp({
-    ...{ db, log, stopping: stopping.signal, api: config.ROLE !== 'dispatcher' },
+    ...{ db, log, metrics, stopping: stopping.signal, api: config.ROLE !== 'dispatcher' },
     authenticate: createAuthenticator(config, db),
     rateLimits: { perAddress: config.RATE_LIMIT_PER_ADDRESS, perPrincipal: config.RATE_LIMIT_PER_PRINCIPAL },
     ...{ trustProxy: config.TRUST_PROXY, corsOrigins: config.CORS_ORIGINS },
@@ -89,7 +95,7 @@ export async function start(config: Config, log: Logger = createLogger(config)):
   }
   // Not before it is certain that this process stays: one that cannot listen must not have claimed a page.
   if (config.ROLE !== 'api') {
-    dispatcher = startDispatcher(config, { db, sns, log });
+    dispatcher = startDispatcher(config, { db, sns, log, measures: metrics.measures });
     retention = runRetention({ db, log, retentionDays: config.RETENTION_DAYS });
   }
   const { port } = app.server.address() as AddressInfo;
@@ -136,14 +142,15 @@ function createSnsClient(concurrency: number): SNSClient {
   });
 }
 
-function startDispatcher(config: Config, deps: { db: ReturnType<typeof createDatabase>; sns: SNSClient; log: Logger }) {
-  const { db, sns, log } = deps;
-  const topicArn = config.SNS_TOPIC_ARN;
+type DispatchDeps = { db: Database; sns: SNSClient; log: Logger; measures: Measures };
+
+function startDispatcher(config: Config, { db, sns, log, measures }: DispatchDeps): Dispatcher {
+  const { SNS_TOPIC_ARN: topicArn, PUBLISH_CONCURRENCY: concurrency } = config;
   const governor = createGovernor({ db, topicArn, rateLimit: config.PUBLISH_RATE_LIMIT, log });
-  const publisher = createPublisher({ sns, topicArn, concurrency: config.PUBLISH_CONCURRENCY, governor, log });
+  const publisher = createPublisher({ sns, topicArn, concurrency, governor, measures, log });
   return runDispatcher(
     {
-      ...{ db, publisher, log },
+      ...{ db, publisher, log, measures, faults: createFaultLog(log) },
       pageUsers: config.PAGE_USERS,
       leaseSeconds: config.LEASE_SECONDS,
       recipientsPerMessage: config.RECIPIENTS_PER_MESSAGE,

@@ -28,7 +28,7 @@ async function serveEvents(read: () => Promise<Reading>, options: FastifyServerO
   const stopping = new AbortController();
   // As in the service: every stream listens.
   setMaxListeners(0, stopping.signal);
-  const sendEvents = createEventSender(stopping.signal);
+  const sendEvents = createEventSender(stopping.signal, async (_request, work) => work);
   app.get('/', async (request, reply) => {
     await sendEvents(request, reply, read);
   });

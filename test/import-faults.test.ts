@@ -56,7 +56,7 @@ describe('a client that stalls', () => {
   });
 
   it('may take its time as long as it goes on', async () => {
-    const app = await startTestApp({ patience: { arrivalMs: 300, silenceMs: 5_000 } });
+    const app = await startTestApp({ patience: { ...PATIENCE, arrivalMs: 300, silenceMs: 5_000 } });
     onTestFinished(app.stop);
     const { sending, answer } = openImport(app, 'users');
     const start = performance.now();

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { createMeasures } from '../src/notifications/measures.ts';
 import {
   composeMessages,
   fitsMessage,
@@ -164,8 +165,8 @@ describe('a call to SNS', () => {
     { payload: 'a'.repeat(25_000), perCall: 10 },
   ])('holds no more than 256 KiB: $perCall messages', async ({ payload, perCall }) => {
     const sink = await startSink();
-    const { log } = createLog();
-    const deps = { sns: sink.connect(), topicArn: TOPIC_ARN, concurrency: 2, governor: UNGOVERNED, log };
+    const rest = { governor: UNGOVERNED, measures: createMeasures(), log: createLog().log };
+    const deps = { sns: sink.connect(), topicArn: TOPIC_ARN, concurrency: 2, ...rest };
     const messages = composeMessages(claim({ payload, traceparent: TRACEPARENT }), recipients(perCall * 3), 1);
 
     const outcomes = await createPublisher(deps).publish(messages, UNSTOPPED);

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Governor } from '../src/notifications/governor.ts';
+import { createMeasures } from '../src/notifications/measures.ts';
 import type { Message } from '../src/notifications/message.ts';
 import { createPublisher, type Publisher } from '../src/notifications/publisher.ts';
 import { getNotification } from '../src/notifications/service.ts';
@@ -19,7 +20,10 @@ import {
 } from './support/dispatch.ts';
 import { type Sink, type SinkCall, startSink } from './support/sink.ts';
 
-const REST = { topicArn: TOPIC_ARN, concurrency: 4, governor: UNGOVERNED, log: createLog().log };
+const REST = {
+  ...{ topicArn: TOPIC_ARN, concurrency: 4, governor: UNGOVERNED, measures: createMeasures(), log: createLog().log },
+  probeIntervalMs: 10,
+};
 
 let sink: Sink;
 let publisher: Publisher;

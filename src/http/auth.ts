@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import type { Actor } from '../audit/record.ts';
 import { type Principal, requireScope, type Scope } from '../auth/principal.ts';
+import type { InTime } from './deadline.ts';
 import type { CountRequest } from './rate-limits.ts';
 
 /**
@@ -43,7 +44,10 @@ export const PUBLIC: { security: SecurityRequirement[] } = { security: [] };
  * Lets nobody pass who is not known, or lacks the scope that the route declares. Refuses to start with a route that
  * declares neither a scope nor that it is for everyone.
  */
-export function protectRoutes(app: FastifyInstance, authenticate: Authenticate, countRequest: CountRequest): void {
+export function protectRoutes(
+  app: FastifyInstance,
+  { authenticate, countRequest, inTime }: { authenticate: Authenticate; countRequest: CountRequest; inTime: InTime },
+): void {
   const routes: RouteOptions[] = [];
   app.addHook('onRoute', (route) => void routes.push(route));
   app.addHook('onReady', async () => requireDeclarations(routes));
@@ -51,7 +55,7 @@ export function protectRoutes(app: FastifyInstance, authenticate: Authenticate, 
   app.addHook('onRequest', async (request, reply) => {
     const scopes = listScopes(request.routeOptions.schema);
     if (request.is404 || scopes?.length === 0) return;
-    request.principal = await authenticate(request.headers.authorization, request.log);
+    request.principal = await inTime(request, authenticate(request.headers.authorization, request.log));
     await countRequest(request, reply);
     requireScope(request.principal, ...(scopes ?? []));
   });

@@ -4,6 +4,7 @@ import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify';
 import { isDatabaseUnavailable } from '../database.ts';
 import { ServiceError } from '../errors.ts';
 import { getPrincipal } from './auth.ts';
+import type { InTime } from './deadline.ts';
 import { whileWanted } from './waiting.ts';
 
 /** What is watched, as JSON on one line. `isLast`: it will not change any more. */
@@ -39,12 +40,12 @@ export type SendEvents = (
 ) => Promise<unknown>;
 
 /** How events are sent in a process. `stopping` ends all streams. */
-export function createEventSender(stopping: AbortSignal): SendEvents {
+export function createEventSender(stopping: AbortSignal, inTime: InTime): SendEvents {
   const admit = createDoor();
   return async (request, reply, read) => {
     const leave = admit(getPrincipal(request).id);
     try {
-      const first = await read();
+      const first = await inTime(request, read());
       if (request.headers['last-event-id'] === END_ID) return await reply.code(204).send(null);
       return await whileWanted(request, stopping, (signal) => {
         const isBusy = () => reply.raw.writableLength > 0;

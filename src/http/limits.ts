@@ -12,6 +12,8 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const ARRIVAL_MS = 30_000;
 /** An import that sends nothing for that long, while nothing keeps it from sending, is given up. */
 const SILENCE_MS = 30_000;
+/** For everything but the arrival of a body: callers are promised an answer within 5 s, whatever the database does. */
+const ANSWER_MS = 4_500;
 /** For a request to arrive, whatever it is: an import of ten million lines takes minutes. */
 const REQUEST_TIMEOUT_MS = 3_600_000;
 /** How late Node may notice that one of its two limits has passed. A check walks over the connections that wait for a request, which costs nothing. */
@@ -27,10 +29,13 @@ const HEADERS_MAX = 100;
 /** Each idle one costs about 10 KiB and a file descriptor. More are closed as soon as they are opened. */
 const CONNECTIONS_MAX = 10_000;
 
-/** How long the service waits for a body: for all of it, and for any more of an import. In milliseconds. */
-export type Patience = { arrivalMs: number; silenceMs: number };
+/**
+ * How long the service waits for a body: for all of it, and for any more of an import; and how long a caller waits for an
+ * answer at most. In milliseconds.
+ */
+export type Patience = { arrivalMs: number; silenceMs: number; answerMs: number };
 
-export const PATIENCE: Patience = { arrivalMs: ARRIVAL_MS, silenceMs: SILENCE_MS };
+export const PATIENCE: Patience = { arrivalMs: ARRIVAL_MS, silenceMs: SILENCE_MS, answerMs: ANSWER_MS };
 
 /** What the server is created with. */
 export const SERVER_LIMITS = {

@@ -80,7 +80,8 @@ async function storeOnce(db: Database, draft: Draft, origin: Origin): Promise<bo
   return insertNotification(db, { ...draft, charges: [...broadcast, ...recipients] }, origin);
 }
 
-const needsCount = ({ expected_recipients }: NotificationInput, { allowances }: Origin) =>
+/** Whether the audience is counted before a notification is accepted, which takes seconds where it is large. */
+export const needsCount = ({ expected_recipients }: NotificationInput, { allowances }: Pick<Origin, 'allowances'>) =>
   expected_recipients !== undefined || allowances.recipientsPerDay !== null;
 
 const chargeBroadcast = ({ user_ids }: Audience, { broadcastsPerHour }: Allowances): Charge[] =>

@@ -3,8 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database.ts';
 import { type Bell, createBell } from './bell.ts';
+import type { FaultLog } from './fault-log.ts';
 import { holdLease } from './lease.ts';
 import { expireRunning } from './lifecycle.ts';
+import { addSettled, type Measures } from './measures.ts';
 import { composeMessages } from './message.ts';
 import { type ClaimedPage, cutPage, type PageResult, reclaimPage, releasePage, settlePage } from './pages.ts';
 import type { Publisher } from './publisher.ts';
@@ -15,6 +17,8 @@ export type DispatcherDeps = {
   db: Database;
   publisher: Publisher;
   log: Logger;
+  faults: FaultLog;
+  measures: Measures;
   /** Users of a page, at most. */
   pageUsers: number;
   leaseSeconds: number;
@@ -67,11 +71,10 @@ export function runDispatcher(deps: DispatcherDeps, concurrency: number): Dispat
 async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, bell: Bell, concurrency: number) {
   try {
     const worked = await dispatchNext(deps, abandoned, bell.ring);
+    deps.faults.noteAnswer();
     return worked ? 0 : POLL_INTERVAL_MS * concurrency * (0.5 + Math.random());
   } catch (error) {
-    // A database that is away is said again by every loop every second: without a stack each time.
-    const cause = isDatabaseUnavailable(error) ? { reason: (error as Error).message } : { err: error };
-    deps.log.error(cause, 'dispatch failed; it will be tried again');
+    deps.faults.say(deps.log, 'error', error, 'dispatch failed; it will be tried again');
     return ERROR_PAUSE_MS;
   }
 }
@@ -84,12 +87,16 @@ async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, bel
  * @returns whether there was anything to do.
  */
 export async function dispatchNext(deps: DispatcherDeps, abandoned: AbortSignal, onClaim?: () => void) {
-  const page = (await reclaimPage(deps.db, deps.leaseSeconds)) ?? (await cutPage(deps.db, deps));
+  const { pages } = deps.measures;
+  const reclaimed = await reclaimPage(deps.db, deps.leaseSeconds);
+  const page = reclaimed ?? (await cutPage(deps.db, deps));
   if (page === null) return false;
   if ('kind' in page) {
     if (page.kind === 'expired') await expireRunning(deps.db, page.notification_id);
     return true;
   }
+  pages.claimed += 1;
+  if (reclaimed !== null) pages.reclaimed += 1;
   onClaim?.();
   await dispatchPage(deps, page, abandoned);
   return true;
@@ -98,20 +105,30 @@ export async function dispatchNext(deps: DispatcherDeps, abandoned: AbortSignal,
 /** No transaction and no connection is held while SNS is called: only the lease, renewed in the background. */
 async function dispatchPage(deps: DispatcherDeps, page: ClaimedPage, abandoned: AbortSignal): Promise<void> {
   const log = deps.log.child({ notification_id: page.notification_id, page: page.number, attempt: page.attempt });
-  const lease = holdLease(deps.db, page, deps.leaseSeconds, log);
+  const { measures } = deps;
+  const lease = holdLease({ ...deps, log }, page);
   const leave = () => lease.abort(abandoned.reason);
   abandoned.addEventListener('abort', leave);
   if (abandoned.aborted) leave();
   try {
     const result = await publishPage(deps, page, lease.signal);
     const settled = await settleSurely({ ...deps, log }, page, result, lease.signal);
-    if (settled) log.debug({ users: result.users, published: result.published }, 'page settled');
-    else log.warn('page not held any more: taken over by another process, or settled by a try whose answer was lost');
+    if (!settled) {
+      measures.pages.fenced_out += 1;
+      log.warn('page not held any more: taken over by another process, or settled by a try whose answer was lost');
+      return;
+    }
+    addSettled(measures, result);
+    log.debug({ users: result.users, published: result.published }, 'page settled');
   } catch (error) {
-    if (abandoned.aborted) await releasePage(deps.db, page);
-    // Whatever the error says: waits that are aborted bring an error of their own.
-    else if (lease.signal.aborted) log.warn('lease lost while publishing; another process has the page');
-    else throw error;
+    if (abandoned.aborted) {
+      measures.pages.released += 1;
+      await releasePage(deps.db, page);
+      // Whatever the error says: waits that are aborted bring an error of their own.
+    } else if (lease.signal.aborted) {
+      measures.lease.lost += 1;
+      log.warn('lease lost while publishing; another process has the page');
+    } else throw error;
   } finally {
     abandoned.removeEventListener('abort', leave);
     lease.release();
@@ -134,7 +151,7 @@ async function settleSurely(deps: DispatcherDeps, page: ClaimedPage, result: Pag
     } catch (error) {
       if (!isDatabaseUnavailable(error)) refusals += 1;
       if (refusals === SETTLE_REFUSALS_MAX) throw error;
-      deps.log.warn({ err: error }, 'page published but not settled; it will be tried again');
+      deps.faults.say(deps.log, 'warn', error, 'page published but not settled; it will be tried again');
       await sleep(SETTLE_RETRY_MS, undefined, { signal });
     }
   }

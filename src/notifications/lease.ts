@@ -1,6 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
 import type { Database } from '../database.ts';
+import type { FaultLog } from './fault-log.ts';
+import type { Measures } from './measures.ts';
 import { type ClaimedPage, renewLease } from './pages.ts';
 
 /** Renewals within the length of a lease: two may fail before it is lost. */
@@ -14,11 +16,13 @@ export type Lease = {
   release: () => void;
 };
 
+type Deps = { db: Database; log: Logger; faults: FaultLog; measures: Measures; leaseSeconds: number };
+
 /**
  * Renews a page's lease in the background. A database that is away is waited out: mostly nobody can take the page over
  * then, and whoever can does so under the same ids.
  */
-export function holdLease(db: Database, page: ClaimedPage, leaseSeconds: number, log: Logger): Lease {
+export function holdLease({ db, log, faults, measures, leaseSeconds }: Deps, page: ClaimedPage): Lease {
   const controller = new AbortController();
   // Every call to SNS under way listens, far more than the ten from which Node suspects a leak.
   setMaxListeners(0, controller.signal);
@@ -29,7 +33,8 @@ export function holdLease(db: Database, page: ClaimedPage, leaseSeconds: number,
     try {
       if (!(await renewLease(db, page, leaseSeconds))) controller.abort();
     } catch (error) {
-      log.warn({ err: error }, 'lease not renewed; the next renewal will try again');
+      measures.lease.renewals_failed += 1;
+      faults.say(log, 'warn', error, 'lease not renewed; the next renewal will try again');
     } finally {
       renewing = false;
     }

@@ -4,8 +4,11 @@ import type { Logger } from 'pino';
 import { groupBatches } from './batches.ts';
 import type { Governor } from './governor.ts';
 import { createLanes } from './lanes.ts';
+import type { Measures } from './measures.ts';
 import type { Message } from './message.ts';
+import { createOutage, type Outage, PROBE_INTERVAL_MS } from './outage.ts';
 import { type BatchReply, createPublishBatch, type PublishBatch } from './publish-batch.ts';
+import { REFUSALS, THROTTLING, watchCall } from './sns-call.ts';
 
 /** What SNS said of one message: the id it gave, or why it will never take it. */
 export type Outcome = { message_id: string } | { code: string; reason: string };
@@ -27,31 +30,35 @@ const BACKOFF_MAX_MS = 5_000;
 /** Longest pause of a batch that was throttled: it is the governor that slows down, and this only parts those throttled at once. */
 const THROTTLED_PAUSE_MS = 100;
 
-/** Errors by which SNS refuses what was asked, whenever it is asked again (AWS SNS API, PublishBatch, "Errors"). */
-const REFUSALS =
-  /^(Invalid(Parameter|ParameterValue|BatchEntryId)|BatchRequestTooLong|ValidationError|Validation)(Exception)?$/;
-
 /** A refusal that names the topic is about the service's configuration, whatever the messages. */
 const TOPIC_AT_FAULT = /TopicArn/;
 
-/** Codes by which SNS asks for patience; never a reason to give a message up. */
-const THROTTLING = /throttl|TooManyRequests|RequestLimitExceeded/i;
-
-type Deps = {
+type Options = {
   sns: SNSClient;
   topicArn: string;
   concurrency: number;
   governor: Governor;
-  log: Pick<Logger, 'warn'>;
+  measures: Measures;
+  log: Pick<Logger, 'info' | 'warn'>;
+  /** How often to find out whether SNS is back, if not as often as ever. */
+  probeIntervalMs?: number;
 };
+
+/** What each batch is published with. */
+type Deps = Pick<Options, 'governor' | 'measures' | 'log'> & { send: PublishBatch; outage: Outage };
 
 /**
  * Publishes to one topic with at most `concurrency` calls at a time, each when the governor admits it. Throttling, 5xx,
- * timeouts and missing rights are waited out, however long they last: only a message that SNS refuses as such ends as
+ * timeouts and missing rights are waited out, however long they last, and an outage by all batches together: only a message that SNS refuses as such ends as
  * refused, and alone. Whoever has one batch only does not wait behind the pages of a broadcast.
  */
-export function createPublisher({ sns, topicArn, concurrency, ...rest }: Deps): Publisher {
-  const deps: BatchDeps = { ...rest, send: createPublishBatch(sns, topicArn) };
+export function createPublisher({ sns, topicArn, concurrency, ...options }: Options): Publisher {
+  const { measures, log, probeIntervalMs = PROBE_INTERVAL_MS } = options;
+  const onChange = (isOn: boolean) => {
+    measures.publish.outage = isOn;
+  };
+  const send = createPublishBatch(sns, topicArn);
+  const deps = { ...options, send, outage: createOutage({ probeIntervalMs, log, onChange }) };
   const lanes = createLanes(concurrency);
   return {
     async publish(messages, signal) {
@@ -64,16 +71,15 @@ export function createPublisher({ sns, topicArn, concurrency, ...rest }: Deps): 
   };
 }
 
-type BatchDeps = Pick<Deps, 'governor' | 'log'> & { send: PublishBatch };
-
-async function publishBatch(deps: BatchDeps, batch: Message[], outcomes: Map<Message, Outcome>, signal: AbortSignal) {
+async function publishBatch(deps: Deps, batch: Message[], outcomes: Map<Message, Outcome>, signal: AbortSignal) {
   const faults = new Map<Message, number>();
   let pending = batch;
   for (let tries = 1; pending.length > 0; ) {
-    await deps.governor.admit(pending.length, signal);
+    const { length } = pending;
+    const noteCall = await deps.outage.enter(() => deps.governor.admit(length, signal), signal);
     let throttled = 0;
     try {
-      const reply = await deps.send(pending, signal);
+      const reply = await watchCall({ ...deps, noteCall, signal }, (abortSignal) => deps.send(pending, abortSignal));
       pending = readReply(reply, pending, outcomes, faults);
       throttled = countThrottled(reply);
       deps.governor.report({ accepted: reply.Successful?.length ?? 0, throttled });
@@ -85,11 +91,15 @@ async function publishBatch(deps: BatchDeps, batch: Message[], outcomes: Map<Mes
       }
       if (THROTTLING.test(name)) throttled = pending.length;
       if (throttled > 0) deps.governor.report({ accepted: 0, throttled });
-      else logFault(deps.log, error as Error, tries);
+      else if (!deps.outage.isOn()) logFault(deps.log, error as Error, tries);
     }
+    deps.measures.publish.throttled += throttled;
+    if (pending.length > 0) deps.measures.publish.retries += 1;
     // Among those throttled may be others, whose tries are counted: they are not to be used up by the pace of the former.
     const isPaced = throttled === pending.length;
-    if (pending.length > 0) await (isPaced ? pause(THROTTLED_PAUSE_MS, signal) : backOff(tries++, signal));
+    // While SNS is away, it is the outage that says when to try again.
+    if (pending.length > 0 && !deps.outage.isOn())
+      await (isPaced ? pause(THROTTLED_PAUSE_MS, signal) : backOff(tries++, signal));
   }
 }
 
@@ -104,7 +114,7 @@ function logFault(log: Deps['log'], error: Error, tries: number): void {
 
 /** The call as a whole was refused: each message goes alone, so that the one at fault does not take its neighbours along. */
 async function isolateRefusal(
-  deps: BatchDeps,
+  deps: Deps,
   pending: Message[],
   outcomes: Map<Message, Outcome>,
   signal: AbortSignal,

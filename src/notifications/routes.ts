@@ -3,11 +3,12 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { requireScope } from '../auth/principal.ts';
 import type { Database } from '../database.ts';
 import { getActor, getPrincipal } from '../http/auth.ts';
+import { type InTime, UNHURRIED } from '../http/deadline.ts';
 import { createEventSender, EVENT_INTERVAL_MS } from '../http/events.ts';
 import { NOTIFICATION_BODY_BYTES_MAX } from '../http/limits.ts';
 import { linkNext } from '../http/lists.ts';
 import { createWaitingRoom, findTraceparent, findWait, whileWanted, withinTime } from '../http/waiting.ts';
-import { acceptNotification } from './accept.ts';
+import { acceptNotification, needsCount } from './accept.ts';
 import type { Allowances } from './allowances.ts';
 import type { Packing } from './audience.ts';
 import { createCountQueue } from './count-queue.ts';
@@ -41,6 +42,8 @@ export type NotificationDeps = {
   onAccept: () => void;
   /** Aborted when the process stops: nobody is kept waiting then. */
   stopping: AbortSignal;
+  /** Ends the wait for an answer of the database. */
+  inTime: InTime;
   /** How the dispatchers cut pages and pack messages. */
   packing: Packing;
   /** What a principal may send for whom nothing else is said. */
@@ -49,28 +52,30 @@ export type NotificationDeps = {
 
 /** `/notifications`: accept, preview, read, watch, control. */
 export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps): void {
-  const { db, onAccept, stopping, packing, allowances } = deps;
+  const { db, onAccept, stopping, inTime, packing } = deps;
   const countInTurn = createCountQueue();
   const waitingRoom = createWaitingRoom();
   const readProgress = createProgressReader(db, EVENT_INTERVAL_MS);
-  const sendEvents = createEventSender(stopping);
+  const sendEvents = createEventSender(stopping, inTime);
   const routes = app.withTypeProvider<ZodTypeProvider>();
 
   routes.post(
     '/notifications',
-    { schema: createRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX },
+    { schema: createRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX, ...UNHURRIED },
     async (request, reply) => {
       requireAudienceScope(request);
-      const { dailyRecipients } = getPrincipal(request);
-      const { notification, replayed } = await whileWanted(request, stopping, (signal) =>
+      const recipientsPerDay = getPrincipal(request).dailyRecipients ?? deps.allowances.recipientsPerDay;
+      const allowances = { ...deps.allowances, recipientsPerDay };
+      const accepting = whileWanted(request, stopping, (signal) =>
         acceptNotification(db, request.body, {
-          actor: getActor(request),
-          allowances: { ...allowances, recipientsPerDay: dailyRecipients ?? allowances.recipientsPerDay },
+          ...{ actor: getActor(request), allowances },
           idempotencyKey: request.headers['idempotency-key'],
           traceparent: findTraceparent(request),
           ...{ signal, countInTurn },
         }),
       );
+      const counted = needsCount(request.body, { allowances });
+      const { notification, replayed } = await (counted ? accepting : inTime(request, accepting));
       onAccept();
       void reply.header('location', `/notifications/${notification.id}`);
       if (replayed) void reply.header('idempotency-replayed', 'true');
@@ -85,7 +90,8 @@ export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps)
       return reply.code(dispatched ? 200 : 202).send(dispatched ?? notification);
     },
   );
-  routes.post('/notifications/preview', { schema: previewRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX }, (request) => {
+  const counting = { schema: previewRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX, ...UNHURRIED };
+  routes.post('/notifications/preview', counting, (request) => {
     requireAudienceScope(request);
     return whileWanted(request, stopping, (signal) =>
       countInTurn(request.body, signal, () => previewNotification(db, request.body, packing, signal)),
@@ -105,7 +111,7 @@ export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps)
     return reply.headers(linkNext(url, query.limit, messages, messages.at(-1)?.user_id)).send(messages);
   });
   // A stream without a body would be nothing to wait for.
-  const streamed = { schema: eventsRoute, exposeHeadRoute: false };
+  const streamed = { schema: eventsRoute, exposeHeadRoute: false, ...UNHURRIED };
   routes.get('/notifications/:id/events', streamed, async (request, reply) => {
     const owner = findReadable(request);
     await sendEvents(request, reply, () => readProgress(request.params.id, owner));

@@ -3,6 +3,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Database } from '../database.ts';
 import { getActor, requires } from '../http/auth.ts';
+import { UNHURRIED } from '../http/deadline.ts';
 import { LOCATION } from '../http/docs.ts';
 import type { Importer } from '../http/import.ts';
 import { IMPORT_DESCRIPTION, importResultSchema } from '../http/import-result.ts';
@@ -58,7 +59,7 @@ export async function preferenceRoutes(app: FastifyInstance, db: Database, impor
   });
   const line = z.compile(createPreferenceSchema);
   await acceptNdjson(app, (scope) => {
-    scope.post('/preferences/import', { schema: importRoute }, (request, reply) =>
+    scope.post('/preferences/import', { schema: importRoute, ...UNHURRIED }, (request, reply) =>
       importer(request, reply, {
         line,
         store: (preferences, turn) => storePreferences(db, preferences, getActor(request), turn),

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SNSClient } from '@aws-sdk/client-sns';
 import { SQSClient } from '@aws-sdk/client-sqs';
 
@@ -5,6 +6,8 @@ import { SQSClient } from '@aws-sdk/client-sqs';
 const CONNECTION_TIMEOUT_MS = 2_000;
 /** Longer than any call that creates, reads or changes a topic or a queue. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** Some of the SDK's sources of credentials ask the network, and wait for as long as it takes. */
+const CREDENTIALS_TIMEOUT_MS = 10_000;
 
 /** Clients that give up on a silent AWS. Region, endpoint and credentials come from the SDK's own variables and files. */
 export function createClients(): { sns: SNSClient; sqs: SQSClient } {
@@ -25,8 +28,9 @@ export async function findAwsProblems(): Promise<string[]> {
   const { config } = new SNSClient({});
   const problems: string[] = [];
   await config.region().catch(() => problems.push('AWS_REGION is required'));
-  await config
-    .credentials()
-    .catch(() => problems.push("AWS credentials are required: none of the SDK's sources has any"));
+  const late = sleep(CREDENTIALS_TIMEOUT_MS, null, { ref: false });
+  const found = await Promise.race([config.credentials(), late]).catch(() => undefined);
+  if (found === undefined) problems.push("AWS credentials are required: none of the SDK's sources has any");
+  if (found === null) problems.push("AWS credentials are required: the SDK's sources did not answer within 10 s");
   return problems;
 }

@@ -3,6 +3,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Database } from '../database.ts';
 import { getActor, requires } from '../http/auth.ts';
+import { UNHURRIED } from '../http/deadline.ts';
 import { LOCATION } from '../http/docs.ts';
 import type { Importer } from '../http/import.ts';
 import { IMPORT_DESCRIPTION, importResultSchema } from '../http/import-result.ts';
@@ -38,7 +39,7 @@ export async function userRoutes(app: FastifyInstance, db: Database, importer: I
   });
   const line = z.compile(userLineSchema);
   await acceptNdjson(app, (scope) => {
-    scope.post('/users/import', { schema: importRoute }, (request, reply) =>
+    scope.post('/users/import', { schema: importRoute, ...UNHURRIED }, (request, reply) =>
       importer(request, reply, { line, store: (users, turn) => storeUsers(db, users, getActor(request), turn) }),
     );
   });

@@ -12,7 +12,8 @@ import { buildApp } from '../../src/app.ts';
 import { createApiKey } from '../../src/auth/api-keys.ts';
 import { createAuthenticator } from '../../src/auth/authenticate.ts';
 import { configSchema, parseConfig } from '../../src/config.ts';
-import { createDatabase } from '../../src/database.ts';
+import { createDatabase, readPoolUse } from '../../src/database.ts';
+import { createMetrics } from '../../src/http/metrics.ts';
 import { createLogger } from '../../src/log.ts';
 import { answerCalls } from './child.ts';
 import { median } from './figures.ts';
@@ -72,6 +73,7 @@ async function openWays(): Promise<Record<Way, Caller>> {
 async function openApp(variables: Record<string, string>): Promise<FastifyInstance> {
   const config = parseConfig(configSchema, { ...process.env, ...variables });
   const app = await buildApp({
+    metrics: createMetrics({ pool: () => readPoolUse(db), lag: null }),
     ...{ db, log: createLogger(config), api: true, stopping: new AbortController().signal },
     ...{ onAccept: () => undefined, authenticate: createAuthenticator(config, db) },
     ...{ rateLimits: { perAddress: 0, perPrincipal: 0 }, trustProxy: [], corsOrigins: [] },

@@ -6,8 +6,10 @@ import { createDatabase, type Database } from '../../src/database.ts';
 import { acceptNotification } from '../../src/notifications/accept.ts';
 import { createCountQueue } from '../../src/notifications/count-queue.ts';
 import { type DispatcherDeps, dispatchNext } from '../../src/notifications/dispatcher.ts';
+import { createFaultLog } from '../../src/notifications/fault-log.ts';
 import type { Governor } from '../../src/notifications/governor.ts';
 import type { NotificationInput } from '../../src/notifications/input-schema.ts';
+import { createMeasures } from '../../src/notifications/measures.ts';
 import { createPublisher } from '../../src/notifications/publisher.ts';
 import type { NotificationResource } from '../../src/notifications/schemas.ts';
 import { getNotification } from '../../src/notifications/service.ts';
@@ -49,6 +51,8 @@ export async function emptyDatabase(db: Database): Promise<void> {
     with users as (delete from users), preferences as (delete from preferences) delete from notifications`;
 }
 
+const LASTING = { pageUsers: 500, leaseSeconds: 60, recipientsPerMessage: 1 };
+
 /** What the dispatcher needs, on a given SNS. Leases outlast every test, unless it says otherwise. */
 export function createDeps(
   {
@@ -60,8 +64,9 @@ export function createDeps(
   overrides: Partial<DispatcherDeps> = {},
 ): DispatcherDeps {
   const { log } = createLog();
-  const publisher = createPublisher({ sns, topicArn, concurrency: 8, governor, log });
-  return { db, publisher, log, pageUsers: 500, leaseSeconds: 60, recipientsPerMessage: 1, ...overrides };
+  const measures = createMeasures();
+  const publisher = createPublisher({ sns, topicArn, concurrency: 8, governor, measures, log, probeIntervalMs: 10 });
+  return { db, publisher, log, faults: createFaultLog(log), measures, ...LASTING, ...overrides };
 }
 
 /** A log, and its lines so far. */
