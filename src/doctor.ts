@@ -11,6 +11,8 @@ Compares the SNS topic, the SQS queues and their subscriptions with what the ser
 what is wrong and what is lost because of it; exit 1 when anything is.
   --canary  also send a message that tells nobody anything down the path of every channel, and take it out again`;
 
+const REMEDY = 'npm run provision creates what is missing, and corrects what differs, in SNS and SQS.';
+
 process.exitCode = await main(process.argv.slice(2));
 
 /** Runs the command line and resolves to the exit code: 0 all is well, 1 a fault or an error of AWS, 2 wrong usage. */
@@ -52,8 +54,6 @@ async function run(canary: boolean, kmsKeyId: string | undefined, publishesTo: s
   console.log(faults.length === 0 ? 'No fault found.' : `Faults: ${faults.length}. ${REMEDY}`);
   return faults.length === 0 ? 0 : 1;
 }
-
-const REMEDY = 'What is missing or differs in SNS and SQS, npm run provision creates or corrects.';
 
 function printFindings(findings: Finding[]): void {
   for (const { thing, name, faults } of findings) {

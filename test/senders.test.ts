@@ -5,6 +5,7 @@ import { startFauxqs } from 'fauxqs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createDeliveryLog, LINES_PER_SECOND } from '../src/local/delivery-log.ts';
 import { runSenders } from '../src/local/senders.ts';
+import { composeCanary } from '../src/notifications/canary.ts';
 import { createClients } from '../src/topology/clients.ts';
 import { provisionTopology, type Topology } from '../src/topology/provision.ts';
 
@@ -131,6 +132,17 @@ describe('the demo senders', () => {
       .poll(() => lines, WITHIN)
       .toEqual([`email → message ${MessageId} cannot be read: left in the queue`, 'email → ada@example.com: next']);
     await expect.poll(() => countMessages(QueueUrl), WITHIN).toEqual({ waiting: 0, inHand: 1 });
+  });
+
+  it('drop a canary without a word', async () => {
+    const { topology, lines } = await startSenders();
+    const { body } = composeCanary('email', 'canary/1');
+
+    await shared.sqs.send(new SendMessageCommand({ QueueUrl: topology.queueUrls.email, MessageBody: body }));
+    await publish(topology, [{ email: 'ada@example.com' }], 'next');
+
+    await expect.poll(() => lines, WITHIN).toEqual(['email → ada@example.com: next']);
+    await expect.poll(() => countMessages(topology.queueUrls.email), WITHIN).toEqual({ waiting: 0, inHand: 0 });
   });
 
   it('summarize what comes in faster than one can read', async () => {

@@ -8,6 +8,7 @@ import {
   type Fault,
   judgeMessages,
   MISSING_TOPIC,
+  showDifference,
 } from './faults.ts';
 import { judgeFilter } from './filter.ts';
 import { type Attributes, differingAttributes, type Resource } from './reconcile.ts';
@@ -48,8 +49,8 @@ export async function diagnoseTopology(request: DiagnosisRequest): Promise<Diagn
 
 function judgeTopic(topic: Resource<Found>, found: Found | null, publishesTo: string | undefined): Fault[] {
   if (found === null) return [MISSING_TOPIC];
-  const faults = listDifferences(topic, found).map(({ attribute, wanted, present = 'not set' }) => ({
-    what: `${attribute} is ${present}, and has to be ${wanted}.`,
+  const faults = listDifferences(topic, found).map((difference) => ({
+    what: showDifference(difference),
     lost: 'Nothing; but messages are not stored under the key that was asked for.',
   }));
   if (publishesTo !== undefined && publishesTo !== found.arn) {

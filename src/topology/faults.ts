@@ -17,9 +17,9 @@ type Thing = Resource<{ arn: string; attributes: Record<string, string> }>['thin
 const ATTRIBUTES_MAX = 10;
 
 const redriveSchema = z.object({ deadLetterTargetArn: z.string(), maxReceiveCount: z.coerce.number().optional() });
-const policySchema = z.object({
-  Statement: z.array(z.looseObject({ Sid: z.string().optional(), Effect: z.string(), Condition: z.unknown() })),
-});
+const statementSchema = z.looseObject({ Effect: z.string(), Condition: z.unknown().optional() });
+/** A policy may write its only statement without the list. */
+const policySchema = z.object({ Statement: z.union([z.array(statementSchema), statementSchema]) });
 
 /** What follows from a thing that is not there. */
 export function describeMissing(thing: Thing, channel: Channel): Fault {
@@ -41,17 +41,19 @@ export const MISSING_TOPIC: Fault = {
   lost: 'Nothing yet: nobody is told anything, and notifications wait in the database, unless they expire.',
 };
 
+/** What an attribute is, and what it should be. */
+export function showDifference({ attribute, wanted, present }: Difference): string {
+  return `${attribute} is ${present ? present : 'not set'}, and has to be ${wanted}.`;
+}
+
 /** What follows from an attribute that differs. */
 export function describeDifference(thing: Thing, channel: Channel, difference: Difference): Fault {
-  const { attribute, wanted, present } = difference;
-  const what = `${attribute} is ${present === undefined || present === '' ? 'not set' : present}, and has to be ${wanted}.`;
+  const { attribute, present } = difference;
+  const what = showDifference(difference);
   if (attribute === 'Policy') return describePolicy(channel, difference);
   if (attribute === 'RedrivePolicy' && thing === 'queue') return { what, lost: describeRedrive(channel, difference) };
   if (attribute === 'RedrivePolicy') {
-    return {
-      what,
-      lost: `What the queue refuses, at once and without a trace, instead of being kept for another try.`,
-    };
+    return { what, lost: 'What the queue refuses, at once and without a trace, as SNS does not try again.' };
   }
   return { what, lost: LOST[attribute]?.(channel, present) ?? UNEXPLAINED };
 }
@@ -71,30 +73,36 @@ const LOST: Record<string, (channel: Channel, present: string | undefined) => st
 /** Encryption, in the main: nothing is lost while SNS may use the key. */
 const UNEXPLAINED = 'Nothing, as long as SNS and the senders may use what is set there.';
 
-/** The policy is judged by the one statement that lets SNS send; it may be too long to be shown. */
+/** The policy is judged by the statement that lets SNS send; as a whole it may be too long to be shown. */
 function describePolicy(channel: Channel, { wanted, present }: Difference): Fault {
-  const [allow] = readStatements(wanted);
-  const statements = readStatements(present);
-  if (statements.some((statement) => isDeepStrictEqual(statement, allow))) {
+  const allow = readStatements(wanted).find(({ Effect }) => Effect === 'Allow');
+  const allowing = readStatements(present).filter(({ Effect }) => Effect === 'Allow');
+  const condition = JSON.stringify(allow?.Condition);
+  if (allowing.some((statement) => isDeepStrictEqual(statement, allow))) {
     return {
       what: 'The policy lets the topic send, but is otherwise not the one that provisioning sets.',
       lost: 'Nothing, unless it forbids something besides; but others may be able to send, read or speak without TLS.',
     };
   }
-  const allowed = statements
-    .filter(({ Effect }) => Effect === 'Allow')
-    .map(({ Condition }) => JSON.stringify(Condition));
-  const others = allowed.length === 0 ? 'nobody' : `others (${allowed.join(', ')})`;
+  const topicArn = /arn:[^"]+/.exec(condition)?.[0] ?? condition;
+  const near = allowing.find(({ Condition }) => Condition === undefined || mentions(Condition, topicArn));
+  if (near !== undefined) {
+    const what = `The policy has ${JSON.stringify(near)}, which is not how provisioning lets the topic send.`;
+    return { what, lost: `Every message for ${channel} that SNS would put here, unless that lets it.` };
+  }
+  const others = allowing.map(({ Condition }) => JSON.stringify(Condition)).join(', ');
   return {
-    what: `The policy lets ${others} send, and not the topic (${JSON.stringify(allow?.Condition)}).`,
+    what: `The policy lets ${others === '' ? 'nobody' : `others (${others})`} send, and not the topic (${condition}).`,
     lost: `Every message for ${channel} that SNS would put here is refused; it is lost where no dead-letter queue takes it.`,
   };
 }
 
+const mentions = (condition: unknown, arn: string) => JSON.stringify(condition).includes(`"${arn}"`);
+
 /** The statements of a policy, without their names. */
 function readStatements(text: string | undefined) {
   const { Statement } = policySchema.parse(text ? JSON.parse(text) : { Statement: [] });
-  return Statement.map(({ Sid: _, ...statement }) => statement);
+  return [Statement].flat().map((statement) => ({ ...statement, Sid: undefined }));
 }
 
 function describeRedrive(channel: Channel, { wanted, present }: Difference): string {

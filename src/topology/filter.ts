@@ -10,7 +10,7 @@ const policySchema = z.record(z.string(), conditionsSchema);
 
 type Policy = z.infer<typeof policySchema>;
 
-/** Named in full, so that nobody has to guess; more than these say no more. */
+/** Named one by one; more than these say no more. */
 const KINDS_NAMED_MAX = 4;
 
 /**
@@ -20,7 +20,9 @@ const KINDS_NAMED_MAX = 4;
 export function judgeFilter(channel: Channel, present: Attributes, wanted: Attributes, kinds: MessageKind[]): Fault[] {
   const passes = readFilter(channel, present);
   const meant = kinds.filter(({ channels }) => channels.includes(channel));
-  const what = `The filter policy is ${showFilter(present)}, and has to be ${showFilter(wanted)}.`;
+  const isAsWanted = showFilter(present) === showFilter(wanted);
+  const demand = isAsWanted ? 'does not fit what is published' : `has to be ${showFilter(wanted)}`;
+  const what = `The filter policy is ${showFilter(present)}, and ${demand}.`;
   if (passes === null) return [{ what, lost: 'That cannot be told: it has conditions that are not judged here.' }];
 
   const dropped = meant.filter(({ attributes }) => !passes(attributes));
@@ -36,7 +38,6 @@ export function judgeFilter(channel: Channel, present: Attributes, wanted: Attri
     effects.push(dropped.length > 0 ? `And ${more}` : `Nothing; but ${more}`);
   }
   if (effects.length > 0) return [{ what, lost: effects.join(' ') }];
-  const isAsWanted = showFilter(present) === showFilter(wanted);
   return isAsWanted ? [] : [{ what, lost: 'Nothing: the messages of today go where they should all the same.' }];
 }
 

@@ -16,7 +16,10 @@ const READS_ENVIRONMENT = /^src\/(server|local|provision|doctor|api-key|notify)\
 
 /** From the top down: a file may import from its own layer and from those below. The first that fits is a file's layer. */
 const LAYERS: { name: string; files: RegExp }[] = [
-  { name: 'processes', files: /^src\/((server|provision|doctor|api-key|notify|stop)\.ts|local(\.ts|\/.+)|notify\/.+)$/ },
+  {
+    name: 'processes',
+    files: /^src\/((server|provision|doctor|api-key|notify|stop)\.ts|local(\.ts|\/.+)|notify\/.+)$/,
+  },
   { name: 'start', files: /^src\/start\.ts$/ },
   { name: 'app and dispatcher', files: /^src\/(app|notifications\/dispatcher)\.ts$/ },
   // The parameters of lists are a part of what the schemas of a domain are made of.
