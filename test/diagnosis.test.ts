@@ -1,4 +1,4 @@
-import { DeleteTopicCommand, UnsubscribeCommand } from '@aws-sdk/client-sns';
+import { DeleteTopicCommand } from '@aws-sdk/client-sns';
 import { CreateQueueCommand, DeleteQueueCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
 import { listMessageKinds, type MessageKind } from '../src/notifications/message.ts';
@@ -12,7 +12,7 @@ import {
   readQueue,
   setQueue,
   setSubscription,
-  subscriptionArnOf,
+  unsubscribe,
 } from './support/topology.ts';
 
 const { sns, sqs } = createClients();
@@ -28,9 +28,6 @@ const listFaults = (findings: Finding[], { name }: { name: string }) =>
 
 const setFilter = ({ name, topicArn }: Place, policy: string) =>
   setSubscription(topicArn, `${name}-email`, 'FilterPolicy', policy);
-
-const unsubscribe = async ({ name, topicArn }: Place, channel: string) =>
-  sns.send(new UnsubscribeCommand({ SubscriptionArn: await subscriptionArnOf(topicArn, `${name}-${channel}`) }));
 
 const deleteQueue = (QueueUrl: string) => sqs.send(new DeleteQueueCommand({ QueueUrl }));
 

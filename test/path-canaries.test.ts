@@ -1,7 +1,5 @@
-import { UnsubscribeCommand } from '@aws-sdk/client-sns';
 import {
   DeleteQueueCommand,
-  GetQueueAttributesCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
   SendMessageCommand,
@@ -12,10 +10,11 @@ import { messageSchema } from '../src/notifications/message.ts';
 import { sendCanaries } from '../src/topology/canary.ts';
 import { createClients } from '../src/topology/clients.ts';
 import { range } from './support/dispatch.ts';
-import { type Place, provisionAnew, setSubscription, subscriptionArnOf } from './support/topology.ts';
+import { countMessages } from './support/queues.ts';
+import { provisionAnew, setSubscription, unsubscribe } from './support/topology.ts';
 
 const clients = createClients();
-const { sns, sqs } = clients;
+const { sqs } = clients;
 
 /** Puts messages of somebody else into a queue. */
 const fill = async (QueueUrl: string, bodies: string[]) => {
@@ -24,20 +23,6 @@ const fill = async (QueueUrl: string, bodies: string[]) => {
     await sqs.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
   }
 };
-
-/** What a queue holds: how many are for the next who asks, and how many somebody has in hand. */
-async function countMessages(QueueUrl: string) {
-  const { Attributes } = await sqs.send(
-    new GetQueueAttributesCommand({
-      QueueUrl,
-      AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
-    }),
-  );
-  return {
-    waiting: Number(Attributes?.['ApproximateNumberOfMessages']),
-    inHand: Number(Attributes?.['ApproximateNumberOfMessagesNotVisible']),
-  };
-}
 
 /** Receives up to ten messages: their bodies, and how often they were received before. */
 async function receive(QueueUrl: string) {
@@ -53,9 +38,6 @@ async function receive(QueueUrl: string) {
 }
 
 const NOTHING = { waiting: 0, inHand: 0 };
-
-const unsubscribe = async ({ name, topicArn }: Place, channel: string) =>
-  sns.send(new UnsubscribeCommand({ SubscriptionArn: await subscriptionArnOf(topicArn, `${name}-${channel}`) }));
 
 describe('a canary', () => {
   it('arrives on the path of every channel and is gone afterwards', async () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { PublishCommand, SNSClient } from '@aws-sdk/client-sns';
-import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { startFauxqs } from 'fauxqs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createDeliveryLog, LINES_PER_SECOND } from '../src/local/delivery-log.ts';
@@ -8,6 +8,7 @@ import { runSenders } from '../src/local/senders.ts';
 import { composeCanary } from '../src/notifications/canary.ts';
 import { createClients } from '../src/topology/clients.ts';
 import { provisionTopology, type Topology } from '../src/topology/provision.ts';
+import { countMessages } from './support/queues.ts';
 
 const shared = createClients();
 /** How long a busy machine may take until a line or a count is there. */
@@ -65,20 +66,6 @@ async function publish(
       }),
     }),
   );
-}
-
-/** How many messages a queue holds, and how many of them a receiver has in hand. */
-async function countMessages(QueueUrl: string) {
-  const { Attributes } = await shared.sqs.send(
-    new GetQueueAttributesCommand({
-      QueueUrl,
-      AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
-    }),
-  );
-  return {
-    waiting: Number(Attributes?.['ApproximateNumberOfMessages']),
-    inHand: Number(Attributes?.['ApproximateNumberOfMessagesNotVisible']),
-  };
 }
 
 describe('the demo senders', () => {

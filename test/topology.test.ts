@@ -1,10 +1,4 @@
-import {
-  DeleteTopicCommand,
-  GetTopicAttributesCommand,
-  PublishCommand,
-  SubscribeCommand,
-  UnsubscribeCommand,
-} from '@aws-sdk/client-sns';
+import { DeleteTopicCommand, GetTopicAttributesCommand, PublishCommand, SubscribeCommand } from '@aws-sdk/client-sns';
 import { DeleteQueueCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
 import { createClients } from '../src/topology/clients.ts';
@@ -19,7 +13,7 @@ import {
   readSubscriptions,
   setQueue,
   setSubscription,
-  subscriptionArnOf,
+  unsubscribe,
 } from './support/topology.ts';
 
 const { sns, sqs } = createClients();
@@ -263,8 +257,7 @@ const drifts: { drift: string; cause: (place: Place) => Promise<unknown>; thing:
 const losses: { loss: string; cause: (place: Place) => Promise<unknown>; things: string[] }[] = [
   {
     loss: 'subscription',
-    cause: async ({ name, topicArn }) =>
-      sns.send(new UnsubscribeCommand({ SubscriptionArn: await subscriptionArnOf(topicArn, `${name}-email`) })),
+    cause: (place) => unsubscribe(place, 'email'),
     things: ['subscription'],
   },
   {

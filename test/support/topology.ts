@@ -3,6 +3,7 @@ import {
   GetSubscriptionAttributesCommand,
   ListSubscriptionsByTopicCommand,
   SetSubscriptionAttributesCommand,
+  UnsubscribeCommand,
 } from '@aws-sdk/client-sns';
 import {
   GetQueueAttributesCommand,
@@ -59,8 +60,7 @@ export async function readSubscriptions(topicArn: string) {
   return Object.fromEntries(await Promise.all(entries));
 }
 
-/** The subscription of a queue of the topic. */
-export async function subscriptionArnOf(topicArn: string, queueName: string): Promise<string | undefined> {
+async function subscriptionArnOf(topicArn: string, queueName: string): Promise<string | undefined> {
   return (await readSubscriptions(topicArn))[queueName]?.['SubscriptionArn'];
 }
 
@@ -74,6 +74,10 @@ export async function setSubscription(
   const SubscriptionArn = await subscriptionArnOf(topicArn, queueName);
   await sns.send(new SetSubscriptionAttributesCommand({ SubscriptionArn, AttributeName, AttributeValue }));
 }
+
+/** Ends the subscription of the queue of a channel. */
+export const unsubscribe = async ({ name, topicArn }: Place, channel: string) =>
+  sns.send(new UnsubscribeCommand({ SubscriptionArn: await subscriptionArnOf(topicArn, `${name}-${channel}`) }));
 
 /** Changes attributes of a queue. */
 export const setQueue = (QueueUrl: string, Attributes: Record<string, string>) =>
