@@ -16,7 +16,10 @@ SNS MessageId and, when preferences have changed in between, with other recipien
 \`(notification_id, user_id, channel)\` and skip what it has done already. There is no order between messages.
 
 A message that was received as often as its queue allows, and not deleted, moves to the dead-letter queue. Fields and
-attributes may be added under the same \`type\`: ignore what you do not know. Any other change gets a new \`type\`.`;
+attributes may be added under the same \`type\`: ignore what you do not know. Any other change gets a new \`type\`.
+
+A message with the attribute \`canary\`, of the type \`notification.canary.v1\`, only shows that a path is open: delete it, and
+do nothing else.`;
 
 /** The AsyncAPI document of what the service publishes, made from the schema and the code that make the messages. */
 export function describeMessages(): object {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { createClients, findAwsProblems } from './topology/clients.ts';
+import { createClients, describeAwsError, findAwsProblems } from './topology/clients.ts';
 import { checkTopology, provisionTopology } from './topology/provision.ts';
 import type { Step } from './topology/reconcile.ts';
 
@@ -24,7 +24,7 @@ async function main(args: string[]): Promise<number> {
   try {
     return await run(check, process.env['KMS_KEY_ID'] || undefined);
   } catch (error) {
-    console.error(`provision: ${describeError(error)}`);
+    console.error(`provision: ${describeAwsError(error)}`);
     return 1;
   }
 }
@@ -58,11 +58,4 @@ function printTopology(steps: Step[], topicArn: string | null): void {
     console.log(`${outcome.padEnd(11)}${thing.padEnd(19)}${name}${detail}`);
   }
   if (topicArn !== null) console.log(`SNS_TOPIC_ARN=${topicArn}`);
-}
-
-/** One line. An endpoint that refuses every address it resolves to comes as an error with a code and no message. */
-function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const code = 'code' in error ? String(error.code) : '';
-  return `${error.name}: ${error.message || code}`.replace(/\s+/g, ' ');
 }

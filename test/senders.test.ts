@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { PublishCommand, SNSClient } from '@aws-sdk/client-sns';
-import { GetQueueAttributesCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { startFauxqs } from 'fauxqs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createDeliveryLog, LINES_PER_SECOND } from '../src/local/delivery-log.ts';
 import { runSenders } from '../src/local/senders.ts';
+import { composeCanary } from '../src/notifications/canary.ts';
 import { createClients } from '../src/topology/clients.ts';
 import { provisionTopology, type Topology } from '../src/topology/provision.ts';
+import { countMessages } from './support/queues.ts';
 
 const shared = createClients();
 /** How long a busy machine may take until a line or a count is there. */
@@ -66,20 +68,6 @@ async function publish(
   );
 }
 
-/** How many messages a queue holds, and how many of them a receiver has in hand. */
-async function countMessages(QueueUrl: string) {
-  const { Attributes } = await shared.sqs.send(
-    new GetQueueAttributesCommand({
-      QueueUrl,
-      AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
-    }),
-  );
-  return {
-    waiting: Number(Attributes?.['ApproximateNumberOfMessages']),
-    inHand: Number(Attributes?.['ApproximateNumberOfMessagesNotVisible']),
-  };
-}
-
 describe('the demo senders', () => {
   it('print a line for each recipient on each channel, and leave the queues empty', async () => {
     const { topology, lines } = await startSenders();
@@ -131,6 +119,17 @@ describe('the demo senders', () => {
       .poll(() => lines, WITHIN)
       .toEqual([`email → message ${MessageId} cannot be read: left in the queue`, 'email → ada@example.com: next']);
     await expect.poll(() => countMessages(QueueUrl), WITHIN).toEqual({ waiting: 0, inHand: 1 });
+  });
+
+  it('drop a canary without a word', async () => {
+    const { topology, lines } = await startSenders();
+    const { body } = composeCanary('email', 'canary/1');
+
+    await shared.sqs.send(new SendMessageCommand({ QueueUrl: topology.queueUrls.email, MessageBody: body }));
+    await publish(topology, [{ email: 'ada@example.com' }], 'next');
+
+    await expect.poll(() => lines, WITHIN).toEqual(['email → ada@example.com: next']);
+    await expect.poll(() => countMessages(topology.queueUrls.email), WITHIN).toEqual({ waiting: 0, inHand: 0 });
   });
 
   it('summarize what comes in faster than one can read', async () => {

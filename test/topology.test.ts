@@ -1,67 +1,22 @@
-import { randomUUID } from 'node:crypto';
-import {
-  DeleteTopicCommand,
-  GetSubscriptionAttributesCommand,
-  GetTopicAttributesCommand,
-  ListSubscriptionsByTopicCommand,
-  PublishCommand,
-  SetSubscriptionAttributesCommand,
-  SubscribeCommand,
-  UnsubscribeCommand,
-} from '@aws-sdk/client-sns';
-import {
-  DeleteQueueCommand,
-  GetQueueAttributesCommand,
-  GetQueueUrlCommand,
-  type QueueAttributeName,
-  ReceiveMessageCommand,
-  SetQueueAttributesCommand,
-} from '@aws-sdk/client-sqs';
+import { DeleteTopicCommand, GetTopicAttributesCommand, PublishCommand, SubscribeCommand } from '@aws-sdk/client-sns';
+import { DeleteQueueCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
 import { createClients } from '../src/topology/clients.ts';
 import { checkTopology, provisionTopology } from '../src/topology/provision.ts';
 import type { Step } from '../src/topology/reconcile.ts';
+import {
+  createName,
+  otherTopicPolicy,
+  type Place,
+  provisionAnew,
+  readQueue,
+  readSubscriptions,
+  setQueue,
+  setSubscription,
+  unsubscribe,
+} from './support/topology.ts';
 
 const { sns, sqs } = createClients();
-
-const QUEUE_ATTRIBUTES: QueueAttributeName[] = [
-  'QueueArn',
-  'MessageRetentionPeriod',
-  'ReceiveMessageWaitTimeSeconds',
-  'RedrivePolicy',
-  'RedriveAllowPolicy',
-  'Policy',
-  'KmsMasterKeyId',
-  'SqsManagedSseEnabled',
-];
-
-const createName = () => `topology-${randomUUID()}`;
-
-async function provisionAnew() {
-  const name = createName();
-  const topology = await provisionTopology({ sns, sqs, name });
-  return { name, ...topology };
-}
-
-/** The attributes of a queue by its name; null when there is no such queue. */
-async function readQueue(name: string) {
-  try {
-    const { QueueUrl } = await sqs.send(new GetQueueUrlCommand({ QueueName: name }));
-    return (await sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: QUEUE_ATTRIBUTES }))).Attributes;
-  } catch {
-    return null;
-  }
-}
-
-/** The attributes of every subscription of a topic, by the name of the queue it feeds. */
-async function readSubscriptions(topicArn: string) {
-  const { Subscriptions = [] } = await sns.send(new ListSubscriptionsByTopicCommand({ TopicArn: topicArn }));
-  const entries = Subscriptions.map(async ({ SubscriptionArn, Endpoint }) => {
-    const { Attributes } = await sns.send(new GetSubscriptionAttributesCommand({ SubscriptionArn }));
-    return [Endpoint?.split(':').at(-1), Attributes] as const;
-  });
-  return Object.fromEntries(await Promise.all(entries));
-}
 
 /** Everything that provisioning could have changed. */
 async function readEverything(name: string, topicArn: string) {
@@ -72,15 +27,6 @@ async function readEverything(name: string, topicArn: string) {
     queues: await Promise.all(names.map(readQueue)),
     subscriptions: await readSubscriptions(topicArn),
   };
-}
-
-async function subscriptionArnOf(topicArn: string, queueName: string): Promise<string | undefined> {
-  return (await readSubscriptions(topicArn))[queueName]?.['SubscriptionArn'];
-}
-
-async function setSubscription(topicArn: string, queueName: string, AttributeName: string, AttributeValue: string) {
-  const SubscriptionArn = await subscriptionArnOf(topicArn, queueName);
-  await sns.send(new SetSubscriptionAttributesCommand({ SubscriptionArn, AttributeName, AttributeValue }));
 }
 
 async function receiveBodies(QueueUrl: string): Promise<(string | undefined)[]> {
@@ -252,14 +198,6 @@ describe('provisioning the topology', () => {
   });
 });
 
-type Place = Awaited<ReturnType<typeof provisionAnew>>;
-
-const setQueue = (QueueUrl: string, Attributes: Record<string, string>) =>
-  sqs.send(new SetQueueAttributesCommand({ QueueUrl, Attributes }));
-
-const otherTopicPolicy = async ({ name, topicArn }: Place) =>
-  (await readQueue(`${name}-email`))?.['Policy']?.replaceAll(topicArn, `${topicArn}-of-somebody-else`) ?? '';
-
 const drifts: { drift: string; cause: (place: Place) => Promise<unknown>; thing: string; attributes: string[] }[] = [
   {
     drift: 'a filter policy of another channel',
@@ -319,8 +257,7 @@ const drifts: { drift: string; cause: (place: Place) => Promise<unknown>; thing:
 const losses: { loss: string; cause: (place: Place) => Promise<unknown>; things: string[] }[] = [
   {
     loss: 'subscription',
-    cause: async ({ name, topicArn }) =>
-      sns.send(new UnsubscribeCommand({ SubscriptionArn: await subscriptionArnOf(topicArn, `${name}-email`) })),
+    cause: (place) => unsubscribe(place, 'email'),
     things: ['subscription'],
   },
   {

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { DeleteMessageBatchCommand, type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { CHANNEL_NAMES, type Channel } from '../channels.ts';
+import { readCanary } from '../notifications/canary.ts';
 import { messageSchema } from '../notifications/message.ts';
 import { showLine } from '../notify/terminal-text.ts';
 import { createDeliveryLog, type DeliveryLog, WINDOW_MS } from './delivery-log.ts';
@@ -83,8 +84,9 @@ function deliver(message: Message, channel: Channel, log: DeliveryLog): boolean 
   return lines !== null;
 }
 
-/** A line for each recipient that has an address on this channel; null when the body is not a message of this service. */
+/** A line for each recipient with an address on this channel, none for a canary; null when it is no message of this service. */
 function composeLines(channel: Channel, body: string): string[] | null {
+  if (readCanary(body) !== null) return [];
   const message = messageSchema.safeParse(parseJson(body));
   if (!message.success) return null;
   const { subject, payload, recipients } = message.data.data;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CHANNEL_NAMES, CHANNELS, type Channel } from '../channels.ts';
+import { CHANNEL_NAMES, CHANNELS, type Channel, channelsOfBits } from '../channels.ts';
 import { userIdSchema } from '../user-id.ts';
 import type { ClaimedPage } from './pages.ts';
 import type { Recipient } from './recipients.ts';
@@ -110,6 +110,24 @@ function composeAttributes(bits: number, traceparent: string | null): Record<str
   for (const name of CHANNEL_NAMES) if (bits & CHANNELS[name].bit) attributes[name] = '1';
   if (traceparent !== null) attributes['traceparent'] = traceparent;
   return attributes;
+}
+
+/** A kind of message: the channels that its recipients are told on, and the attributes that say so. */
+export type MessageKind = { channels: Channel[]; attributes: Record<string, string> };
+
+/** Stands for any: what matters of it is that it is there. */
+const ANY_TRACEPARENT = `00-${'0'.repeat(31)}1-${'0'.repeat(15)}1-01`;
+
+/** Every kind of message there is, made as messages are made: for each set of channels one without a trace and one with it. */
+export function listMessageKinds(): MessageKind[] {
+  const everyBit = CHANNEL_NAMES.reduce((bits, name) => bits | CHANNELS[name].bit, 0);
+  const kinds: MessageKind[] = [];
+  for (let bits = everyBit; bits > 0; bits = (bits - 1) & everyBit) {
+    const channels = channelsOfBits(bits);
+    for (const traceparent of [null, ANY_TRACEPARENT])
+      kinds.push({ channels, attributes: composeAttributes(bits, traceparent) });
+  }
+  return kinds;
 }
 
 function groupByChannels(recipients: Recipient[]): Map<number, Recipient[]> {

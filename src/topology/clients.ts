@@ -34,3 +34,10 @@ export async function findAwsProblems(): Promise<string[]> {
   if (found === null) problems.push("AWS credentials are required: the SDK's sources did not answer within 10 s");
   return problems;
 }
+
+/** One line. An endpoint that refuses every address it resolves to comes as an error with a code and no message. */
+export function describeAwsError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = 'code' in error ? String(error.code) : '';
+  return `${error.name}: ${error.message || code}`.replace(/\s+/g, ' ');
+}

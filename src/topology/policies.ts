@@ -6,7 +6,7 @@ const RETENTION_SECONDS = 1_209_600;
 /** The longest a receive may wait for a message: fewest empty answers, and empty answers cost like full ones. */
 const RECEIVE_WAIT_SECONDS = 20;
 /** How often senders may try a message before it goes to the dead-letter queue. */
-const RECEIVES_MAX = 5;
+export const RECEIVES_MAX = 5;
 
 /** What the queue of a channel should be like. */
 export function queueAttributes(arn: string, topicArn: string, deadLetterArn: string): Attributes {

@@ -1,26 +1,10 @@
-import type { SNSClient } from '@aws-sdk/client-sns';
-import type { SQSClient } from '@aws-sdk/client-sqs';
-import { CHANNEL_NAMES, type Channel } from '../channels.ts';
-import {
-  deadLetterQueueAttributes,
-  queueAttributes,
-  queueEncryption,
-  siblingArn,
-  subscriptionAttributes,
-} from './policies.ts';
-import { createQueue, describeQueue } from './queue.ts';
+import type { Channel } from '../channels.ts';
+import { describeChannel, mapChannels, TOPIC_NAME, type TopologyRequest } from './channel.ts';
+import { siblingArn } from './policies.ts';
+import { createQueue } from './queue.ts';
 import { ensure, inspect, type Step } from './reconcile.ts';
-import { createSubscription, describeSubscription } from './subscription.ts';
+import { createSubscription } from './subscription.ts';
 import { createTopic, describeTopic } from './topic.ts';
-
-export type TopologyRequest = {
-  sns: SNSClient;
-  sqs: SQSClient;
-  /** The topic's name, and the first part of every queue's. */
-  name?: string;
-  /** Id, ARN or alias of a KMS key whose policy admits `sns.amazonaws.com`. Encrypts topic and queues. */
-  kmsKeyId?: string | undefined;
-};
 
 export type Topology = { topicArn: string; queueUrls: Record<Channel, string>; steps: Step[] };
 
@@ -31,8 +15,6 @@ export type TopologyCheck = {
   /** Whether provisioning would change anything. */
   drifted: boolean;
 };
-
-const TOPIC_NAME = 'notifications';
 
 /**
  * Creates the topic and each channel's queue, dead-letter queue and subscription, or corrects those attributes that differ.
@@ -68,43 +50,4 @@ export async function checkTopology(request: TopologyRequest): Promise<TopologyC
     return found === null ? null : found.url;
   });
   return { topicArn, queueUrls, steps, drifted: steps.some(({ outcome }) => outcome !== 'unchanged') };
-}
-
-/** What belongs to one channel. ARNs derive from the ARN at hand, so that queues can be judged while the topic is missing. */
-function describeChannel(request: TopologyRequest, channel: Channel, topicArn: string | null) {
-  const { sns, sqs, name = TOPIC_NAME, kmsKeyId } = request;
-  const queueName = `${name}-${channel}`;
-  const deadLetterName = `${queueName}-dlq`;
-  const topicNear = (arn: string) => siblingArn(arn, 'sns', name);
-  const queueNear = (arn: string) => siblingArn(arn, 'sqs', queueName);
-  const deadLetterNear = (arn: string) => siblingArn(arn, 'sqs', deadLetterName);
-  return {
-    deadLetterQueue: describeQueue(sqs, {
-      thing: 'dead-letter queue',
-      name: deadLetterName,
-      wanted: (arn, present) => ({
-        ...deadLetterQueueAttributes(arn, topicNear(arn), queueNear(arn)),
-        ...queueEncryption(kmsKeyId, present),
-      }),
-    }),
-    queue: describeQueue(sqs, {
-      thing: 'queue',
-      name: queueName,
-      wanted: (arn, present) => ({
-        ...queueAttributes(arn, topicNear(arn), deadLetterNear(arn)),
-        ...queueEncryption(kmsKeyId, present),
-      }),
-    }),
-    subscription: describeSubscription(sns, topicArn, {
-      name: queueName,
-      wanted: (arn) => subscriptionAttributes(channel, deadLetterNear(arn)),
-    }),
-  };
-}
-
-/** One channel after the other, in the order of the registry: so are the steps reported. */
-async function mapChannels<Value>(visit: (channel: Channel) => Promise<Value>): Promise<Record<Channel, Value>> {
-  const values = new Map<Channel, Value>();
-  for (const channel of CHANNEL_NAMES) values.set(channel, await visit(channel));
-  return Object.fromEntries(values) as Record<Channel, Value>;
 }

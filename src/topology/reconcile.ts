@@ -56,7 +56,7 @@ export async function ensure<Found extends { arn: string; attributes: Attributes
 }
 
 /** The wanted attributes that are not what they should be. */
-function differingAttributes<Found extends { arn: string; attributes: Attributes }>(
+export function differingAttributes<Found extends { arn: string; attributes: Attributes }>(
   resource: Resource<Found>,
   found: Found,
 ): Attributes {

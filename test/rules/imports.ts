@@ -12,11 +12,14 @@ const RESERVED: { what: RegExp; only: RegExp }[] = [
 ];
 
 /** The environment is read where a process begins, and handed on from there. */
-const READS_ENVIRONMENT = /^src\/(server|local|provision|api-key|notify)\.ts$/;
+const READS_ENVIRONMENT = /^src\/(server|local|provision|doctor|api-key|notify)\.ts$/;
 
 /** From the top down: a file may import from its own layer and from those below. The first that fits is a file's layer. */
 const LAYERS: { name: string; files: RegExp }[] = [
-  { name: 'processes', files: /^src\/((server|provision|api-key|notify|stop)\.ts|local(\.ts|\/.+)|notify\/.+)$/ },
+  {
+    name: 'processes',
+    files: /^src\/((server|provision|doctor|api-key|notify|stop)\.ts|local(\.ts|\/.+)|notify\/.+)$/,
+  },
   { name: 'start', files: /^src\/start\.ts$/ },
   { name: 'app and dispatcher', files: /^src\/(app|notifications\/dispatcher)\.ts$/ },
   // The parameters of lists are a part of what the schemas of a domain are made of.

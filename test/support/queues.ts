@@ -1,4 +1,4 @@
-import { DeleteMessageBatchCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
+import { DeleteMessageBatchCommand, GetQueueAttributesCommand, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
 import type { z } from 'zod';
 import { messageSchema } from '../../src/notifications/message.ts';
 import { createClients } from '../../src/topology/clients.ts';
@@ -34,4 +34,20 @@ export async function drainQueue(queueUrl: string): Promise<ReceivedMessage[]> {
   }
   sqs.destroy();
   return received;
+}
+
+/** How many messages a queue holds, and how many of them a receiver has in hand. */
+export async function countMessages(QueueUrl: string): Promise<{ waiting: number; inHand: number }> {
+  const { sqs } = createClients();
+  const { Attributes } = await sqs.send(
+    new GetQueueAttributesCommand({
+      QueueUrl,
+      AttributeNames: ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'],
+    }),
+  );
+  sqs.destroy();
+  return {
+    waiting: Number(Attributes?.['ApproximateNumberOfMessages']),
+    inHand: Number(Attributes?.['ApproximateNumberOfMessagesNotVisible']),
+  };
 }
