@@ -3,8 +3,8 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import { Pool } from 'pg';
 import { Prisma, PrismaClient } from './generated/client.ts';
 
-/** The Prisma client: the only way to the database, and the only repository. */
-export type Database = PrismaClient;
+/** The Prisma client: the only repository, and the only way to the database but for what imports store. */
+export type Database = PrismaClient & { executeBulk: ExecuteBulk };
 
 /** A client gives up on a connection that is not there by then; the API answers 503 within 5 s. */
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -30,9 +30,8 @@ export function createDatabase({ url, poolMax }: { url: string; poolMax: number 
   pool.on('error', () => undefined);
   const adapter = new PrismaPg(pool, { disposeExternalPool: true, statementNameGenerator: nameStatements() });
   // Minimal: the other formats quote the arguments of a failed call, and those hold addresses.
-  const db = new PrismaClient({ adapter, errorFormat: 'minimal' });
-  pools.set(db, pool);
-  return db;
+  const client = new PrismaClient({ adapter, errorFormat: 'minimal' });
+  return Object.assign(client, { executeBulk: createBulk(pool) });
 }
 
 /** Names each distinct statement, so that PostgreSQL parses it once per connection: 40–60 % more calls a second. */
@@ -48,8 +47,6 @@ function nameStatements(): (query: { sql: string }) => string {
   };
 }
 
-const pools = new WeakMap<Database, Pool>();
-
 /**
  * Runs a statement on the same pool past Prisma, which copies parameters several times: with those of an import, a third of
  * the process's time and most of its garbage. Runs it anew, once, when it adds a row that somebody else has just added: then
@@ -57,14 +54,16 @@ const pools = new WeakMap<Database, Pool>();
  *
  * @param name - under which PostgreSQL keeps the prepared statement, of which there is one by that name.
  */
-export function executeBulk(db: Database, name: string, { text, values }: Prisma.Sql): Promise<unknown> {
-  const pool = pools.get(db);
-  if (pool === undefined) throw new Error('This client has no pool of its own.');
-  const run = () => pool.query({ name, text, values });
-  return run().catch((error: { code?: string }) => {
-    if (error.code !== UNIQUE_VIOLATION) throw error;
-    return run();
-  });
+type ExecuteBulk = (name: string, statement: Prisma.Sql) => Promise<unknown>;
+
+function createBulk(pool: Pool): ExecuteBulk {
+  return async (name, { text, values }) => {
+    const run = () => pool.query({ name, text, values });
+    return run().catch((error: { code?: string }) => {
+      if (error.code !== UNIQUE_VIOLATION) throw error;
+      return run();
+    });
+  };
 }
 
 /** SQLSTATE of PostgreSQL. */
