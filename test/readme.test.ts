@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { isDeepStrictEqual } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { loadDemoUsers } from '../src/local/demo-users.ts';
 import { createTestKey, startGuardedService } from './support/auth.ts';
 import { eventually } from './support/dispatch.ts';
@@ -17,8 +17,6 @@ const REPLY_TRIES_MAX = 300;
 const DEMO_USERS = 100;
 /** What it is told to load for the section on control. */
 const CONTROLLED_USERS = 20_000;
-/** As the tour defines it. */
-const CALL = `call() { curl -s -H "authorization: Bearer $key" -H 'content-type: application/json' "$@"; }`;
 
 /** Commands, and what the reader is shown after the last of them. */
 type Block = { commands: string[]; shown: string | undefined };
@@ -32,9 +30,10 @@ async function readBlocks(heading: RegExp): Promise<Block[]> {
   return [...blocks].map(([, commands = '', shown]) => ({ commands: commands.split(/(?<!\|)\n/), shown }));
 }
 
-/** One shell, like a reader's terminal: variables stay. Returns what a command prints. */
+/** One shell, like a reader's terminal: variables stay. Returns what a command prints. The shell goes with the test. */
 function openShell() {
   const bash = spawn('bash', { stdio: ['pipe', 'pipe', 'ignore'] });
+  onTestFinished(() => void bash.kill());
   const lines = createInterface({ input: bash.stdout })[Symbol.asyncIterator]();
   const run = async (command: string): Promise<string> => {
     bash.stdin.write(`${command}\necho; echo exit\n`);
@@ -45,8 +44,12 @@ function openShell() {
       printed += value;
     }
   };
-  return { run, close: () => bash.kill() };
+  return { run };
 }
+
+/** Commands as a reader would type them: with the address and the key that a start shows. */
+const fillIn = (commands: string[], { url, key }: { url: string; key: string }) =>
+  commands.map((line) => line.replace('http://127.0.0.1:8000', url).replace(/^key=.+/, `key=${key}`));
 
 function mask(json: string): unknown {
   return JSON.parse(json.replaceAll(VOLATILE, '"…"'));
@@ -85,16 +88,13 @@ describe('the tour of the README', () => {
     const wrong: unknown[] = [];
 
     for (const { commands, shown } of tour) {
-      const typed = commands.map((line) =>
-        line.replace('http://127.0.0.1:8000', service.url).replace(/^key=.+/, `key=${key}`),
-      );
+      const typed = fillIn(commands, { url: service.url, key });
       for (const line of typed.slice(0, -1)) await shell.run(line);
       const seen = () => shell.run(typed.at(-1) ?? '');
       if (shown === undefined) await seen();
       else wrong.push(...(await waitForReply(seen, shown)));
     }
 
-    shell.close();
     expect(wrong).toEqual([]);
     expect(tour.filter(({ shown }) => shown !== undefined).length).toBeGreaterThanOrEqual(5);
   });
@@ -111,30 +111,33 @@ describe('the section on control of the README', () => {
   });
   afterAll(() => service.stop());
 
-  it('has commands that do what is shown', async () => {
-    const shell = openShell();
-    await shell.run(`key=${key}; api=${service.url}; ${CALL}`);
-    const [local, notify, pause, resume, events] = await readBlocks(/^### In control of a broadcast$/m);
+  it('has commands that do what is shown, each terminal with no more than the section defines', async () => {
+    const [local, define, notify, pause, resume, events] = await readBlocks(/^### In control of a broadcast$/m);
     expect(local?.commands).toEqual([expect.stringMatching(/PUBLISH_RATE_LIMIT=\d+ AUTH=on npm run local$/)]);
+    const openTerminal = async () => {
+      const shell = openShell();
+      for (const line of fillIn(define?.commands ?? [], { url: service.url, key })) await shell.run(line);
+      return shell;
+    };
+    const [client, other] = [await openTerminal(), await openTerminal()];
 
     const [setKey = '', run = ''] = notify?.commands ?? [];
-    await shell.run(setKey);
-    await shell.run(`client=$(mktemp); ${run} --yes --url $api > $client 2>&1 &`);
-    await eventually(async () => {
-      expect(await shell.run(`call "$api/notifications?status=dispatching"`)).toContain('"dispatching"');
-    });
+    await client.run(setKey);
+    await client.run(`printed=$(mktemp); ${run} --yes --url $api > $printed 2>&1 &`);
     const [find = '', stop = ''] = pause?.commands ?? [];
-    await shell.run(find);
-    expect(maskNumbers(await shell.run(stop))).toEqual(maskNumbers(pause?.shown ?? ''));
-    expect(await shell.run(resume?.commands[0] ?? '')).toContain('"status":"dispatching"');
-    const watched = await shell.run(events?.commands[0] ?? '');
-    const client = await shell.run('wait; cat $client; rm $client');
-    shell.close();
+    await eventually(async () => {
+      expect(await other.run(`call "$api/notifications?status=dispatching"`)).toContain('"dispatching"');
+    });
+    await other.run(find);
+    expect(maskNumbers(await other.run(stop))).toEqual(maskNumbers(pause?.shown ?? ''));
+    expect(await other.run(resume?.commands[0] ?? '')).toContain('"status":"dispatching"');
+    const watched = await other.run(events?.commands[0] ?? '');
+    const printed = await client.run('wait; cat $printed; rm $printed');
 
     expect(watched).toMatch(/^retry: 2000event: progressdata: \{.*event: endid: enddata: \{.*"status":"completed"/);
     const shown = /^Everyone is .*?messages {2}.*?$/ms.exec(notify?.shown ?? '')?.[0].replaceAll('\n', '');
     expect(shown).toBeDefined();
-    expect(client).toContain(shown);
-    expect(client).toMatch(/Notification [0-9a-f-]{36} completed.*told {14}14,000/);
+    expect(printed).toContain(shown);
+    expect(printed).toMatch(/Notification [0-9a-f-]{36} completed.*told {14}14,000/);
   });
 });

@@ -1,5 +1,5 @@
 import { type Actor, audited } from '../audit/record.ts';
-import { type Database, executeBulk } from '../database.ts';
+import { type Database, insertPool } from '../database.ts';
 import { type Preference, Prisma } from '../generated/client.ts';
 
 /**
@@ -14,7 +14,7 @@ export function storePreferences(
   turn: Promise<void>,
 ): Promise<unknown> {
   const statement = composeUpsert(preferences, actor);
-  return turn.then(() => executeBulk(db, 'import preferences', statement));
+  return turn.then(() => insertPool(db, 'import preferences', statement));
 }
 
 /**

@@ -1,5 +1,5 @@
 import { type Actor, audited } from '../audit/record.ts';
-import { type Database, executeBulk } from '../database.ts';
+import { type Database, insertPool } from '../database.ts';
 import { Prisma, type User } from '../generated/client.ts';
 
 /**
@@ -9,7 +9,7 @@ import { Prisma, type User } from '../generated/client.ts';
  */
 export function storeUsers(db: Database, users: User[], actor: Actor, turn: Promise<void>): Promise<unknown> {
   const statement = composeUpsert(users, actor);
-  return turn.then(() => executeBulk(db, 'import users', statement));
+  return turn.then(() => insertPool(db, 'import users', statement));
 }
 
 /**
