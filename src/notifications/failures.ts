@@ -9,8 +9,8 @@ type FailureQuery = { user_id?: number | undefined; limit: number; cursor: numbe
 /**
  * Whom SNS has refused for good, in the order of user ids. Those who are being retried are pending, and not among them;
  * nor are those whose retry was canceled, or expired, before it came to them.
- * Plan: the partial index pages_failed from behind the cursor on, in the order of the pages' ranges, so that the limit ends
- * the walk early.
+ * Plan: the partial index pages_failed from behind the cursor on, in the order of the pages' ranges, to as many pages as it
+ * can take: each has somebody, but for the one that the cursor is in.
  *
  * @throws ServiceError notification_not_found
  */
@@ -23,12 +23,18 @@ export async function listFailures(
   await requireReachable(db, id, owner);
   return db.$queryRaw<Failure[]>`
     select f.user_id, f.code, f.reason
-    from notifications n join pages p on p.notification_id = n.id
+    from notifications n
+      cross join lateral (
+        select last_user_id, failures from pages
+        where notification_id = n.id and last_user_id > ${cursor} and failures <> '[]' and state = 'settled'
+          and (n.retry_cursor is null or last_user_id <= n.retry_cursor)
+          and (${user_id} = 0 or ${user_id} between first_user_id and last_user_id)
+        order by last_user_id
+        limit ${limit + 1}
+      ) p
       cross join lateral jsonb_to_recordset(p.failures) as f(user_id int, code text, reason text)
     where n.id = ${id}::uuid and (${owner}::text is null or n.created_by = ${owner})
-      and p.failures <> '[]' and p.state = 'settled' and (n.retry_cursor is null or p.last_user_id <= n.retry_cursor)
-      and p.last_user_id > ${cursor} and f.user_id > ${cursor}
-      and (${user_id} = 0 or (${user_id} between p.first_user_id and p.last_user_id and f.user_id = ${user_id}))
+      and f.user_id > ${cursor} and (${user_id} = 0 or f.user_id = ${user_id})
     order by p.last_user_id, f.user_id
     limit ${limit}`;
 }

@@ -40,7 +40,7 @@ export async function retryFailed(
 /**
  * Reopens the next page of a notification that is being retried, for those of its users whom SNS refused, and claims it.
  * Null: it is paused or has ended meanwhile, or rivals have reopened the rest.
- * Plan: the partial index pages_failed from the cursor on gives one row.
+ * Plan: the partial index pages_failed from the cursor on gives one row (a plain join would sort all that are left).
  * Lock: the notification's row, so that it is claimed before a pause or cancel is answered, or not at all; then the page,
  * which nobody else has, but retention, for which this does not wait.
  */
@@ -51,12 +51,13 @@ export async function reopenPage(db: Database, id: string, leaseSeconds: number)
       where id = ${id}::uuid and to_retry > 0 and exhausted and status = 'dispatching'
       for update
     ), next as (
-      select p.notification_id, p.number
-      from pages p join due on p.notification_id = due.id
-      where p.failures <> '[]' and p.state = 'settled' and p.last_user_id > due.retry_cursor
-      order by p.last_user_id
-      limit 1
-      for update of p skip locked
+      select failed.* from due cross join lateral (
+        select notification_id, number from pages
+        where notification_id = due.id and last_user_id > due.retry_cursor and failures <> '[]' and state = 'settled'
+        order by last_user_id
+        limit 1
+        for update skip locked
+      ) failed
     ), p as (
       update pages p set state = 'open', attempt = p.attempt + 1, lease_until = ${leaseEnd(leaseSeconds)}
       from next where p.notification_id = next.notification_id and p.number = next.number

@@ -5,6 +5,14 @@ ADD COLUMN     "to_retry" INTEGER NOT NULL DEFAULT 0;
 -- AlterTable
 ALTER TABLE "pages" ADD COLUMN     "published_at" TIMESTAMPTZ(3)[];
 
+-- By hand: reasons are shown from now on, and kept without what looks like an address.
+UPDATE "pages" SET "failures" = (
+  SELECT jsonb_agg(
+    jsonb_set(f, '{reason}', to_jsonb(regexp_replace(f ->> 'reason', '[^\s"<>]*(@|%40)[^\s"<>]*|\+?\d{7,}', '[hidden]', 'g')))
+    ORDER BY n)
+  FROM jsonb_array_elements("failures") WITH ORDINALITY AS kept(f, n)
+) WHERE "failures" <> '[]';
+
 -- By hand: partial indexes, which the schema language cannot say.
 -- With those that are being retried.
 DROP INDEX "notifications_due";
