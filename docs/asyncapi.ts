@@ -162,6 +162,7 @@ const EXAMPLE_ADDRESSES: Record<Channel, string> = { email: 'ada@example.com', s
 const EXAMPLE_PAGE: ClaimedPage = {
   ...{ notification_id: '01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55', number: 1, first_user_id: 42, last_user_id: 42 },
   ...{ attempt: 1, claimed_at: new Date('2026-01-05T08:30:00.004Z'), everyone: false, channels: [...CHANNEL_NAMES] },
-  ...{ subject: null, payload: 'Your statement is ready', created_by: 'anonymous', withdrawn: null },
+  ...{ subject: null, payload: 'Your statement is ready', created_by: 'anonymous', retrying: null },
+  withdrawn: null,
   traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
 };

@@ -268,7 +268,9 @@ describe('a path', () => {
       '/users/:id',
       '/notifications/:id',
       '/notifications/:id/messages',
+      '/notifications/:id/failures',
       '/notifications/:id/cancel',
+      '/notifications/:id/retry',
     ],
   ];
 
@@ -302,7 +304,7 @@ describe('a path', () => {
     expect(surprises).toEqual([]);
   });
 
-  it.each(['/preferences', '/users', '/notifications', `${NOTIFICATION}/messages`])(
+  it.each(['/preferences', '/users', '/notifications', `${NOTIFICATION}/messages`, `${NOTIFICATION}/failures`])(
     'like %s answers any query, however wrong, with 400',
     async (path) => {
       const queries = [

@@ -18,7 +18,8 @@ const NOTIFICATION_ID = '01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55';
 const claim = (given: Partial<ClaimedPage> = {}): ClaimedPage => ({
   ...{ notification_id: NOTIFICATION_ID, number: 1, first_user_id: 1, last_user_id: 2_147_483_647, attempt: 1 },
   ...{ claimed_at: new Date('2026-01-05T08:30:00.004Z'), everyone: true, channels: ['email', 'sms'] },
-  ...{ subject: null, payload: 'Your statement is ready', created_by: 'billing', traceparent: null, withdrawn: null },
+  ...{ subject: null, payload: 'Your statement is ready', created_by: 'billing', traceparent: null },
+  ...{ retrying: null, withdrawn: null },
   ...given,
 });
 

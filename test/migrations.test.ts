@@ -31,7 +31,15 @@ describe('applyMigrations', () => {
       `select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'i')`,
     );
     expect(relations.map((row) => row['relname'])).toEqual(
-      expect.arrayContaining(['users', 'preferences', 'notifications', 'pages', 'notifications_due', 'pages_open']),
+      expect.arrayContaining([
+        'users',
+        'preferences',
+        'notifications',
+        'pages',
+        'notifications_due',
+        'pages_open',
+        'pages_failed',
+      ]),
     );
   });
 
@@ -68,6 +76,29 @@ describe('applyMigrations', () => {
 
     expect(await runSql(`select to_regclass('half') as half, to_regclass('users')::text as users`)).toEqual([
       { half: null, users: 'users' },
+    ]);
+  });
+
+  it('takes what looks like an address out of reasons that were kept before they were shown', async () => {
+    await cp(PRISMA_FOLDER, folder, { recursive: true });
+    for (const name of await migrationNames(folder)) {
+      if (name >= '20261124120000_retry') await rm(join(folder, 'migrations', name), { recursive: true });
+    }
+    await applyMigrations(databaseUrl, folder);
+    const failures = [
+      { user_id: 1, code: 'InvalidParameter', reason: 'not for "ada@example.com", +15550000042' },
+      { user_id: 2, code: 'InvalidParameter', reason: 'more than 262144 bytes' },
+    ];
+    await runSql(`
+      insert into notifications (id, payload, everyone, channels, status, created_by)
+        values (gen_random_uuid(), 'a', true, '{email}', 'completed', 'key:a');
+      insert into pages (notification_id, number, first_user_id, last_user_id, users, failures)
+        select id, 1, 1, 2, 2, '${JSON.stringify(failures)}' from notifications;`);
+
+    await applyMigrations(databaseUrl);
+
+    expect(await runSql('select failures from pages')).toEqual([
+      { failures: [{ ...failures[0], reason: 'not for "[hidden]", [hidden]' }, failures[1]] },
     ]);
   });
 });

@@ -74,13 +74,13 @@ describe('the notifications routes', () => {
     await contract.call('GET', '/notifications');
     await contract.call('GET', '/notifications?status=x');
     await contract.call('GET', `${path}/events`, undefined, { 'last-event-id': 'end' });
-    for (const part of ['', '/messages', '/events']) {
+    for (const part of ['', '/messages', '/failures', '/events']) {
       await contract.call('GET', `${path}${part}`);
       await contract.call('GET', `${unknown}${part}`);
       await contract.call('GET', `/notifications/x${part}`);
     }
     const scheduled = await contract.call('POST', '/notifications', { payload: 'a', send_at: inHours(1) });
-    const controls = ['pause', 'resume', 'cancel'];
+    const controls = ['pause', 'resume', 'cancel', 'retry'];
     for (const control of controls) {
       await contract.call('POST', `/notifications/${idOf(scheduled)}/${control}`);
       await contract.call('POST', `${path}/${control}`);
@@ -641,6 +641,8 @@ describe('a path of notifications', () => {
     ['PUT', '/notifications', 'GET, HEAD, POST'],
     ['DELETE', `/notifications/${unknownId}`, 'GET, HEAD'],
     ['POST', `/notifications/${unknownId}/messages`, 'GET, HEAD'],
+    ['POST', `/notifications/${unknownId}/failures`, 'GET, HEAD'],
+    ['GET', `/notifications/${unknownId}/retry`, 'POST'],
     ['GET', `/notifications/${unknownId}/cancel`, 'POST'],
     ['LOCK', `/notifications/${unknownId}/cancel`, 'POST'],
   ])('answers %s %s with 405 and what it allows', async (method, path, allow) => {
@@ -653,9 +655,11 @@ describe('a path of notifications', () => {
   it.each([
     ['GET', '/notifications/:id'],
     ['GET', '/notifications/:id/messages'],
+    ['GET', '/notifications/:id/failures'],
     ['POST', '/notifications/:id/cancel'],
     ['POST', '/notifications/:id/pause'],
     ['POST', '/notifications/:id/resume'],
+    ['POST', '/notifications/:id/retry'],
   ])('answers %s %s with 404 for an unknown id and 400 for what is none', async (method, route) => {
     const unknown = await api.call(method, route.replace(':id', unknownId));
     const malformed = await api.call(method, route.replace(':id', `${unknownId}0`));

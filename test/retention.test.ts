@@ -147,8 +147,9 @@ describe('the API, while a notification is removed', () => {
 
     await removeNext({ db, retentionDays: 90 });
 
-    for (const read of [path, `${path}/messages`]) expect((await call(app, 'GET', read)).status).toBe(404);
-    for (const control of ['cancel', 'pause', 'resume']) {
+    for (const read of [path, `${path}/messages`, `${path}/failures`])
+      expect((await call(app, 'GET', read)).status).toBe(404);
+    for (const control of ['cancel', 'pause', 'resume', 'retry']) {
       expect((await call(app, 'POST', `${path}/${control}`)).status).toBe(404);
     }
     expect((await call(app, 'GET', '/notifications')).body).toEqual([]);

@@ -8,9 +8,9 @@ const SCOPES = {
   'users:write': 'Store, import and erase users.',
   'notifications:read': 'Read one’s own notifications.',
   'notifications:read:all': 'Read everyone’s notifications.',
-  'notifications:send': 'Notify users by their ids; pause, resume and cancel one’s own.',
-  'notifications:broadcast': 'Notify everyone; pause, resume and cancel one’s own.',
-  'notifications:control': 'Pause, resume and cancel anyone’s notifications that one may read.',
+  'notifications:send': 'Notify users by their ids; pause, resume, cancel and retry one’s own.',
+  'notifications:broadcast': 'Notify everyone; pause, resume, cancel and retry one’s own.',
+  'notifications:control': 'Pause, resume, cancel and retry anyone’s notifications that one may read.',
   'audit:read': 'Read who changed what.',
   'metrics:read': 'Read the metrics.',
 } as const;

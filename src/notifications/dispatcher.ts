@@ -8,9 +8,18 @@ import { holdLease } from './lease.ts';
 import { expireRunning } from './lifecycle.ts';
 import { addSettled, type Measures } from './measures.ts';
 import { composeMessages } from './message.ts';
-import { type ClaimedPage, cutPage, type PageResult, reclaimPage, releasePage, settlePage } from './pages.ts';
+import {
+  type ClaimedPage,
+  cutPage,
+  type NoPage,
+  type PageResult,
+  reclaimPage,
+  releasePage,
+  settlePage,
+} from './pages.ts';
 import type { Publisher } from './publisher.ts';
 import { resolveRecipients } from './recipients.ts';
+import { endLostRetry, reopenPage } from './retry.ts';
 import { tallyPage } from './tally.ts';
 
 export type DispatcherDeps = {
@@ -89,17 +98,24 @@ async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, bel
 export async function dispatchNext(deps: DispatcherDeps, abandoned: AbortSignal, onClaim?: () => void) {
   const { pages } = deps.measures;
   const reclaimed = await reclaimPage(deps.db, deps.leaseSeconds);
-  const page = reclaimed ?? (await cutPage(deps.db, deps));
-  if (page === null) return false;
-  if ('kind' in page) {
-    if (page.kind === 'expired') await expireRunning(deps.db, page.notification_id);
-    return true;
-  }
+  const found = reclaimed ?? (await cutPage(deps.db, deps));
+  if (found === null) return false;
+  const page = 'kind' in found ? await goOn(deps, found) : found;
+  if (page === null) return true;
   pages.claimed += 1;
   if (reclaimed !== null) pages.reclaimed += 1;
   onClaim?.();
   await dispatchPage(deps, page, abandoned);
   return true;
+}
+
+/** Does what is to be done with a notification of which no page could be cut. Returns the page that it has come to, if any. */
+async function goOn({ db, leaseSeconds }: DispatcherDeps, { kind, notification_id: id }: NoPage) {
+  if (kind === 'expired') await expireRunning(db, id);
+  if (kind !== 'retrying') return null;
+  const page = await reopenPage(db, id, leaseSeconds);
+  if (page === null) await endLostRetry(db, id);
+  return page;
 }
 
 /** No transaction and no connection is held while SNS is called: only the lease, renewed in the background. */
@@ -138,7 +154,9 @@ async function dispatchPage(deps: DispatcherDeps, page: ClaimedPage, abandoned: 
 async function publishPage(deps: DispatcherDeps, page: ClaimedPage, signal: AbortSignal): Promise<PageResult> {
   const resolved = await resolveRecipients(deps.db, page);
   signal.throwIfAborted();
-  const messages = composeMessages(page, resolved.recipients, deps.recipientsPerMessage);
+  // Whom SNS refused goes alone: one recipient of a message may have been the cause for all.
+  const recipientsPerMessage = page.retrying === null ? deps.recipientsPerMessage : 1;
+  const messages = composeMessages(page, resolved.recipients, recipientsPerMessage);
   const outcomes = await deps.publisher.publish(messages, signal);
   return tallyPage(resolved, messages, outcomes);
 }

@@ -68,12 +68,13 @@ export async function resumePaused(db: Database, id: string, owner: Owner, actor
 const NEVER = '9999-01-01T00:00:00Z';
 
 /** SQL that holds for one notification, if it is within reach. */
-const within = (id: string, owner: Owner) =>
+export const within = (id: string, owner: Owner) =>
   Prisma.sql`id = ${id}::uuid and (${owner}::text is null or created_by = ${owner})`;
 
 /**
  * The CTEs that end a notification before its audience is exhausted: no page of it is cut any more, and everyone not yet
- * covered by a page is counted as suppressed for this reason. Pages already claimed are finished by whoever holds them.
+ * covered by a page, or whom a retry has yet to come to, is counted as suppressed for this reason. Pages already claimed are
+ * finished by whoever holds them.
  * `written` has a row unless it is missing, out of reach, or has ended already.
  * Lock: the notification's row, so that the count starts where the last cut ended. Counting ten million remaining users
  * is an index-only scan of about a second.
@@ -93,7 +94,8 @@ function ending(id: string, owner: Owner, status: 'canceled' | 'expired'): Prism
         completed_at = now(),
         targeted = n.targeted + case when n.everyone then ending.users else 0 end,
         suppressed = jsonb_set(n.suppressed, ${[status]}::text[],
-          to_jsonb(coalesce((n.suppressed ->> ${status})::int, 0) + ending.users))
+          to_jsonb(coalesce((n.suppressed ->> ${status})::int, 0) + ending.users + n.to_retry)),
+        to_retry = 0
       from ending where n.id = ending.id
       returning n.id
     )`;

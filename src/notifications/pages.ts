@@ -2,6 +2,8 @@ import { CHANNEL_NAMES, type Channel } from '../channels.ts';
 import type { Database } from '../database.ts';
 import { Prisma } from '../generated/client.ts';
 import { addCounts, fade, type Reason, SUPPRESSION_REASONS } from './counts.ts';
+import { extendManifest, type Manifest, setManifest } from './manifest.ts';
+import type { Failure } from './refusal.ts';
 
 /** A page this process has claimed, with all that publishing it needs. */
 export type ClaimedPage = {
@@ -18,31 +20,35 @@ export type ClaimedPage = {
   payload: string;
   created_by: string;
   traceparent: string | null;
+  /** Set when the page was settled before and is open for these users only, whom SNS refused then. */
+  retrying: number[] | null;
   /** Set when the notification ended before this page was taken over: nobody of the page is told any more. */
   withdrawn: 'canceled' | 'expired' | null;
 };
 
-/** What became of a page. Counts are users; the three arrays have one length. */
-export type PageResult = {
+/** What became of a page. Counts are users. */
+export type PageResult = Manifest & {
   users: number;
   published: number;
   failed: number;
   messages: number;
   suppressed: Partial<Record<Reason, number>>;
   by_channel: Partial<Record<Channel, number>>;
-  user_ids: number[];
-  message_ids: string[];
-  channel_bits: number[];
-  failures: { user_id: number; code: string; reason: string }[];
+  failures: Failure[];
 };
 
 type PageKey = Pick<ClaimedPage, 'notification_id' | 'number' | 'attempt'>;
 
-const CLAIMED = Prisma.sql`
+/** The columns of `ClaimedPage`, but for the last two, of the page `p` and its notification `n`. */
+export const CLAIMED = Prisma.sql`
   p.notification_id, p.number, p.first_user_id, p.last_user_id, p.attempt, now() as claimed_at,
   n.everyone, n.channels, n.subject, n.payload, n.created_by, n.traceparent`;
 
-const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interval(secs => ${leaseSeconds})`;
+/** SQL of the ids of those for whom the page `p` is open anew. */
+export const RETRYING = Prisma.sql`
+  array(select (f ->> 'user_id')::int from jsonb_array_elements(p.failures) f)`;
+
+export const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interval(secs => ${leaseSeconds})`;
 
 /**
  * Takes over a page whose lease has run out, raising its fencing token. Pages of a paused notification stay
@@ -67,44 +73,47 @@ export async function reclaimPage(db: Database, leaseSeconds: number): Promise<C
     set attempt = p.attempt + 1, lease_until = ${leaseEnd(leaseSeconds)}
     from expired, notifications n
     where p.notification_id = expired.notification_id and p.number = expired.number and n.id = p.notification_id
-    returning ${CLAIMED},
+    returning ${CLAIMED}, case when p.failures <> '[]' then ${RETRYING} end as retrying,
       case when expired.status in ('canceled', 'expired') then expired.status::text
            when expired.expires_at <= now() then 'expired' end as withdrawn`;
   return page ?? null;
 }
 
-/** Instead of a page: the notification's time was up before its next one, or its audience turned out to be at its end. */
-export type NoPage = { kind: 'expired' | 'exhausted'; notification_id: string };
+/**
+ * Instead of a page: the notification's time was up before its next one, its audience turned out to be at its end, or it is
+ * and those are left whom a retry has yet to come to.
+ */
+export type NoPage = { kind: 'expired' | 'exhausted' | 'retrying'; notification_id: string };
 
 /**
  * Cuts the next page of the due notification that has waited longest, moving its cursor in the same statement.
  * Lock: the notification's row, for the statement only; `skip locked` sends rivals to the next notification.
  * Plan: the partial index notifications_due gives the row; the lateral join walks at most `pageUsers` keys from the cursor
  * (a cursor read from a plain CTE would scan and sort all users).
- * One that has expired goes to the end of the queue, so that one process ends it while the others serve the next. One that
- * is paused waits until it expires, and for nothing else.
+ * One that has expired, or is being retried, goes to the end of the queue, so that one process ends it, or reopens a page of
+ * it, while the others serve the next. One that is paused waits until it expires, and for nothing else.
  */
 export async function cutPage(
   db: Database,
   { pageUsers, leaseSeconds }: { pageUsers: number; leaseSeconds: number },
 ): Promise<ClaimedPage | NoPage | null> {
-  const [row] = await db.$queryRaw<(ClaimedPage & { id: string; expired: boolean; users: number })[]>`
+  const [row] = await db.$queryRaw<(ClaimedPage & Found)[]>`
     with due as (
-      select id, everyone, cursor, user_ids, last_page, coalesce(expires_at <= now(), false) as expired
+      select id, everyone, cursor, user_ids, last_page, exhausted, coalesce(expires_at <= now(), false) as expired
       from notifications
-      where not exhausted and status in ('scheduled', 'queued', 'dispatching', 'paused') and waiting_since <= now()
+      where (not exhausted or to_retry > 0) and status in ('scheduled', 'queued', 'dispatching', 'paused') and waiting_since <= now()
       order by waiting_since
       limit 1
       for update skip locked
     ), audience as (
       select next.user_id from due cross join lateral (
         select u.user_id from users u where u.user_id > due.cursor order by u.user_id limit ${pageUsers}
-      ) next where due.everyone and not due.expired
+      ) next where due.everyone and not due.exhausted and not due.expired
       union all
       select next.user_id from due cross join lateral (
         select a.user_id from unnest(due.user_ids) as a(user_id)
         where a.user_id > due.cursor order by a.user_id limit ${pageUsers}
-      ) next where not due.everyone and not due.expired
+      ) next where not due.everyone and not due.exhausted and not due.expired
     ), range as (
       select min(user_id) as first, max(user_id) as last, count(*)::int as users from audience
     ), p as (
@@ -124,18 +133,22 @@ export async function cutPage(
         recent_since = coalesce(n.recent_since, now()),
         status = case when range.users = 0 and n.open_pages = 0 then 'completed' else 'dispatching' end::notification_status,
         completed_at = case when range.users = 0 and n.open_pages = 0 then now() end
-      from due, range where n.id = due.id and not due.expired
+      from due, range where n.id = due.id and not due.exhausted and not due.expired
       returning n.*
     ), postponed as (
-      update notifications n set waiting_since = now() from due where n.id = due.id and due.expired
+      update notifications n set waiting_since = now() from due where n.id = due.id and (due.exhausted or due.expired)
     )
-    select due.id, due.expired, range.users, ${CLAIMED}, null as withdrawn
+    select due.id, due.exhausted, due.expired, range.users, ${CLAIMED}, null::int[] as retrying, null as withdrawn
     from due cross join range left join n on n.id = due.id left join p on p.notification_id = due.id`;
   if (row === undefined) return null;
-  const { id, expired, users, ...page } = row;
+  const { id, exhausted, expired, users, ...page } = row;
   if (expired) return { kind: 'expired', notification_id: id };
+  if (exhausted) return { kind: 'retrying', notification_id: id };
   return users === 0 ? { kind: 'exhausted', notification_id: id } : page;
 }
+
+/** What cutting a page finds out beside it. */
+type Found = { id: string; exhausted: boolean; expired: boolean; users: number };
 
 /** Prolongs the lease of a claimed page. False: another process has taken the page over. */
 export async function renewLease(db: Database, page: PageKey, leaseSeconds: number): Promise<boolean> {
@@ -155,24 +168,31 @@ export async function releasePage(db: Database, page: PageKey): Promise<void> {
 
 /**
  * Records what became of a page and adds it to its notification's counts; completes the notification when this was the last
- * page of an exhausted audience. False: the fencing token is outdated, another process has the page, nothing was written.
+ * page of an exhausted audience and nobody is left to retry. False: the fencing token is outdated, another process has the
+ * page, nothing was written.
  * It goes to the end of the queue, as what came while the page was under way has waited longer; one that is paused stays where
  * it is. Cut off to the millisecond: the column rounds up, and whoever looks next would not find it due yet.
  * Lock: the page, then the notification's row, so that settles of one notification follow one another and `open_pages`
  * reaches zero in exactly one of them.
  */
-export async function settlePage(db: Database, page: PageKey, result: PageResult): Promise<boolean> {
+export async function settlePage(
+  db: Database,
+  page: PageKey & Pick<ClaimedPage, 'retrying'>,
+  result: PageResult,
+): Promise<boolean> {
+  // Those of a retry are the very users who failed, whether or not anybody knows them any more.
+  const growth = page.retrying === null ? Prisma.sql`${result.users}::int - settled.users` : Prisma.sql`0`;
   const settled = await db.$executeRaw`
     with settled as (
-      update pages set state = 'settled', lease_until = null, settled_at = now(), user_ids = ${result.user_ids}::int[],
-        message_ids = ${result.message_ids}::uuid[], channel_bits = ${result.channel_bits}::smallint[],
+      update pages set state = 'settled', lease_until = null,
+        ${page.retrying === null ? setManifest(result) : extendManifest(result)},
         failures = ${JSON.stringify(result.failures)}::jsonb
       where ${held(page)}
       returning notification_id, users
     )
     update notifications n set
       open_pages = n.open_pages - 1,
-      targeted = n.targeted + ${result.users}::int - settled.users,
+      targeted = n.targeted + ${growth},
       published = n.published + ${result.published}::int,
       failed = n.failed + ${result.failed}::int,
       messages = n.messages + ${result.messages}::int,
@@ -187,7 +207,8 @@ export async function settlePage(db: Database, page: PageKey, result: PageResult
   return settled === 1;
 }
 
-const LAST_PAGE = Prisma.sql`n.exhausted and n.open_pages = 1 and n.status in ('dispatching', 'paused')`;
+const LAST_PAGE = Prisma.sql`
+  n.exhausted and n.open_pages = 1 and n.to_retry = 0 and n.status in ('dispatching', 'paused')`;
 
 const held = ({ notification_id, number, attempt }: PageKey) =>
   Prisma.sql`notification_id = ${notification_id}::uuid and number = ${number} and attempt = ${attempt} and state = 'open'`;

@@ -8,10 +8,11 @@ import type { Measures } from './measures.ts';
 import type { Message } from './message.ts';
 import { createOutage, type Outage, PROBE_INTERVAL_MS } from './outage.ts';
 import { type BatchReply, createPublishBatch, type PublishBatch } from './publish-batch.ts';
+import { describeRefusal, type Refusal } from './refusal.ts';
 import { REFUSALS, THROTTLING, watchCall } from './sns-call.ts';
 
 /** What SNS said of one message: the id it gave, or why it will never take it. */
-export type Outcome = { message_id: string } | { code: string; reason: string };
+export type Outcome = { message_id: string } | Refusal;
 
 /** Publishes messages and says what became of each, in the same order. */
 export type Publisher = {
@@ -122,7 +123,7 @@ async function isolateRefusal(
 ) {
   const [only] = pending;
   if (pending.length === 1 && only !== undefined) {
-    outcomes.set(only, { code: error.name.replace(/Exception$/, ''), reason: error.message });
+    outcomes.set(only, describeRefusal(error.name.replace(/Exception$/, ''), error.message));
     return;
   }
   for (const message of pending) await publishBatch(deps, [message], outcomes, signal);
@@ -144,7 +145,7 @@ function readReply(
     if (message === undefined || THROTTLING.test(Code)) continue;
     const count = (faults.get(message) ?? 0) + 1;
     faults.set(message, count);
-    if (SenderFault === true || count === ENTRY_FAULTS_MAX) outcomes.set(message, { code: Code, reason });
+    if (SenderFault === true || count === ENTRY_FAULTS_MAX) outcomes.set(message, describeRefusal(Code, reason));
   }
   return sent.filter((message) => !outcomes.has(message));
 }

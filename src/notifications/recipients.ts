@@ -20,13 +20,21 @@ export type AudienceRange = {
   last_user_id: number;
 };
 
-/** Everyone of a claimed page, as `resolveRange` finds them; of one that is withdrawn, nobody is told. */
+/**
+ * Everyone whom a claimed page is for, as `resolveRange` finds them: all of its range, or those who are being retried. Of
+ * one that is withdrawn, nobody is told.
+ */
 export async function resolveRecipients(db: Database, page: ClaimedPage): Promise<Resolved> {
-  const { notification_id: id, first_user_id, last_user_id } = page;
-  const named = Prisma.sql`select unnest(user_ids) as user_id from notifications where id = ${id}::uuid`;
-  const range = { named: page.everyone ? null : named, first_user_id, last_user_id };
+  const { first_user_id, last_user_id } = page;
+  const range = { named: nameAudience(page), first_user_id, last_user_id };
   if (page.withdrawn !== null) return withdrawEveryone(db, range, page.withdrawn);
   return resolveRange(db, range, page.channels);
+}
+
+function nameAudience({ notification_id: id, everyone, retrying }: ClaimedPage): Prisma.Sql | null {
+  if (retrying !== null) return Prisma.sql`select unnest(${retrying}::int[]) as user_id`;
+  if (everyone) return null;
+  return Prisma.sql`select unnest(user_ids) as user_id from notifications where id = ${id}::uuid`;
 }
 
 /**

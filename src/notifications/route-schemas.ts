@@ -6,6 +6,8 @@ import { BODY_PROBLEMS, problems } from '../http/problem.ts';
 import { createNotificationHeaders, createNotificationSchema } from './input-schema.ts';
 import { progressEventsHeaders, progressEventsSchema } from './progress-schema.ts';
 import {
+  failureListQuery,
+  failureSchema,
   notificationListQuery,
   notificationParams,
   notificationSchema,
@@ -85,6 +87,16 @@ export const messagesRoute = {
   response: { 200: pageOf(sentMessageSchema), ...problems('notification_not_found') },
 };
 
+export const failuresRoute = {
+  ...requires('notifications:read', 'notifications:read:all'),
+  ...{ tags, operationId: 'listFailures', summary: 'List whom SNS has refused' },
+  description:
+    'In the order of user ids, with what SNS gave for a reason; as many as `failed` counts. E-mail addresses and phone numbers in it are hidden. Who is being retried is pending, and not in the list.',
+  params: notificationParams,
+  querystring: failureListQuery,
+  response: { 200: pageOf(failureSchema), ...problems('notification_not_found') },
+};
+
 export const eventsRoute = {
   ...requires('notifications:read', 'notifications:read:all'),
   ...{ tags, operationId: 'watchNotification', summary: 'Watch a notification' },
@@ -102,7 +114,7 @@ export const eventsRoute = {
   },
 };
 
-/** The three ways to control a notification take and answer the same. */
+/** The ways to control a notification take and answer the same. */
 const controlRoute = {
   ...requires('notifications:send', 'notifications:broadcast', 'notifications:control'),
   tags,
@@ -132,4 +144,11 @@ export const resumeRoute = {
   ...{ operationId: 'resumeNotification', summary: 'Resume a notification' },
   description:
     'It goes on where it was paused; nobody is told twice. What is not paused, and has not ended, stays as it is. Whose: as for canceling.',
+};
+
+export const retryRoute = {
+  ...controlRoute,
+  ...{ operationId: 'retryNotification', summary: 'Retry those whom SNS has refused' },
+  description:
+    'Publishes a completed notification again to exactly those who failed, by their preferences of now and under the same dedup keys. They are pending from the answer on, and it is dispatching until it is completed again. When nobody has failed, or a retry is under way, it stays as it is. Otherwise 409: it is not completed, was canceled, or has expired. Whose: as for canceling.',
 };

@@ -12,6 +12,7 @@ import { acceptNotification, needsCount } from './accept.ts';
 import type { Allowances } from './allowances.ts';
 import type { Packing } from './audience.ts';
 import { createCountQueue } from './count-queue.ts';
+import { listFailures } from './failures.ts';
 import type { NotificationInput } from './input-schema.ts';
 import type { Owner } from './lifecycle.ts';
 import { previewNotification } from './preview.ts';
@@ -20,12 +21,14 @@ import {
   cancelRoute,
   createRoute,
   eventsRoute,
+  failuresRoute,
   getRoute,
   listRoute,
   messagesRoute,
   pauseRoute,
   previewRoute,
   resumeRoute,
+  retryRoute,
 } from './route-schemas.ts';
 import type { NotificationResource } from './schemas.ts';
 import {
@@ -33,6 +36,7 @@ import {
   getNotification,
   listNotifications,
   listSentMessages,
+  retryNotification,
   waitForDispatch,
 } from './service.ts';
 
@@ -110,21 +114,27 @@ export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps)
     const messages = await listSentMessages(db, params.id, findReadable(request), query);
     return reply.headers(linkNext(url, query.limit, messages, messages.at(-1)?.user_id)).send(messages);
   });
+  routes.get('/notifications/:id/failures', { schema: failuresRoute }, async (request, reply) => {
+    const { params, query, url } = request;
+    const failures = await listFailures(db, params.id, findReadable(request), query);
+    return reply.headers(linkNext(url, query.limit, failures, failures.at(-1)?.user_id)).send(failures);
+  });
   // A stream without a body would be nothing to wait for.
   const streamed = { schema: eventsRoute, exposeHeadRoute: false, ...UNHURRIED };
   routes.get('/notifications/:id/events', streamed, async (request, reply) => {
     const owner = findReadable(request);
     await sendEvents(request, reply, () => readProgress(request.params.id, owner));
   });
-  const control = (request: FastifyRequest & { params: { id: string } }, verb: 'cancel' | 'pause' | 'resume') =>
-    controlNotification(db, verb, {
-      id: request.params.id,
-      owner: findControllable(request),
-      actor: getActor(request),
-    });
+  const control = (request: ControlRequest, verb: 'cancel' | 'pause' | 'resume') =>
+    controlNotification(db, verb, findControlled(request));
   routes.post('/notifications/:id/cancel', { schema: cancelRoute }, (request) => control(request, 'cancel'));
   routes.post('/notifications/:id/pause', { schema: pauseRoute }, (request) => control(request, 'pause'));
   routes.post('/notifications/:id/resume', { schema: resumeRoute }, (request) => control(request, 'resume'));
+  routes.post('/notifications/:id/retry', { schema: retryRoute }, async (request) => {
+    const notification = await retryNotification(db, findControlled(request));
+    onAccept();
+    return notification;
+  });
 }
 
 /** Whether it can only be dispatched when the time is up: then there is no point in waiting. */
@@ -142,6 +152,13 @@ function findControllable(request: FastifyRequest): Owner {
   const { id, scopes } = getPrincipal(request);
   return scopes.has('notifications:control') ? findReadable(request) : id;
 }
+
+type ControlRequest = FastifyRequest & { params: { id: string } };
+
+/** Which notification a caller controls, and who that is. */
+const findControlled = (request: ControlRequest) => ({
+  ...{ id: request.params.id, owner: findControllable(request), actor: getActor(request) },
+});
 
 /** Whom a notification is for decides which scope it needs. */
 function requireAudienceScope(request: FastifyRequest & { body: NotificationInput }): void {

@@ -23,7 +23,7 @@ const countsSchema = z
   .object({
     targeted: count.describe('Users of the audience; for everyone it grows until the audience is exhausted.'),
     published: count.describe('Users told on at least one channel.'),
-    failed: count.describe('Users whose message SNS refused for good.'),
+    failed: count.describe('Users whose message SNS refused for good, unless they are being retried.'),
     pending: count.describe('Users of whom nothing is known yet.'),
     suppressed: z.object(perReason).describe('Users not told, each under the first reason that applies.'),
     by_channel: z.object(perChannel).describe('Users told, per channel.'),
@@ -56,7 +56,7 @@ export const notificationSchema = z
     status: z
       .enum(NotificationStatus)
       .describe(
-        '`scheduled` → `queued` → `dispatching` → `completed`; `paused`, or `canceled`, `expired`, on the way.',
+        '`scheduled` → `queued` → `dispatching` → `completed`; `paused`, or `canceled`, `expired`, on the way. A retry takes it from `completed` to `dispatching`.',
       ),
     subject: z.string().nullable().describe('null when it has none.'),
     payload: z.string().describe('The text.'),
@@ -113,7 +113,7 @@ export const sentMessageSchema = z
     user_id: userIdSchema,
     message_id: z.uuid().describe('The MessageId that SNS gave; its delivery logs show the same.'),
     channels: z.array(channelSchema).describe('The channels this user was told on.'),
-    published_at: z.date().describe('When the page with this user was settled.'),
+    published_at: z.date().describe('When the page with this user was settled, or the retry that told them.'),
   })
   .meta({
     id: 'SentMessage',
@@ -121,6 +121,18 @@ export const sentMessageSchema = z
       ...{ user_id: 42, message_id: '8a1f6a5e-27ff-5b1c-8b7e-0f3a9d3c5d11', channels: ['email'] },
       published_at: '2026-01-05T08:30:00.021Z',
     },
+  });
+
+/** Whom SNS has refused for good, and why. */
+export const failureSchema = z
+  .object({
+    user_id: userIdSchema,
+    code: z.string().describe('The code of SNS.'),
+    reason: z.string().describe('What SNS said, without anything in it that looks like an address.'),
+  })
+  .meta({
+    id: 'Failure',
+    example: { user_id: 42, code: 'InvalidParameter', reason: 'Invalid parameter: Message too long' },
   });
 
 export const notificationParams = z.object({ id: z.uuid().describe('The id of a notification.') });
@@ -133,6 +145,12 @@ export const notificationListQuery = z.strictObject({
 
 export const sentMessageListQuery = z.strictObject({
   user_id: userIdParameter.optional().meta({ description: 'Only the message to this user.' }),
+  limit: limitParameter,
+  cursor: userIdCursor,
+});
+
+export const failureListQuery = z.strictObject({
+  user_id: userIdParameter.optional().meta({ description: 'Only this user.' }),
   limit: limitParameter,
   cursor: userIdCursor,
 });

@@ -5,7 +5,9 @@ import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
 import { type NotificationStatus, Prisma } from '../generated/client.ts';
 import { cancelRunning, type Owner, pauseRunning, resumePaused } from './lifecycle.ts';
+import { requireReachable, withinReach } from './reach.ts';
 import { isDispatched, type NotificationRow, toResource, UNREAD_COLUMNS } from './resource.ts';
+import { retryFailed } from './retry.ts';
 import type { NotificationResource } from './schemas.ts';
 import { findYardstick } from './yardstick.ts';
 
@@ -102,6 +104,30 @@ export async function controlNotification(
   throw new ServiceError('illegal_transition', `A notification that is ${row.status} cannot be ${done}.`);
 }
 
+/**
+ * Has whoever failed tried again, and nobody else, when the notification is completed. Where nobody has failed, or a retry
+ * is under way, there is nothing to do.
+ *
+ * @throws ServiceError notification_not_found, illegal_transition
+ */
+export async function retryNotification(
+  db: Database,
+  { id, owner, actor }: { id: string; owner: Owner; actor: Actor },
+): Promise<NotificationResource> {
+  const { changed, isOver } = await retryFailed(db, id, owner, actor);
+  const row = await getRow(db, id, owner);
+  if (changed || isNothingToRetry(row)) return showRow(db, row);
+  // Completed by a rival's retry, which has come to its end between the two statements.
+  if (row.status === 'completed' && !isOver) return showRow(db, row);
+  const why = row.status === 'completed' ? 'whose time is up' : `that is ${row.status}`;
+  throw new ServiceError('illegal_transition', `A notification ${why} cannot be retried.`);
+}
+
+function isNothingToRetry({ status, failed, completed_at, retry_cursor }: NotificationRow): boolean {
+  const isUnderWay = retry_cursor !== null && completed_at === null;
+  return isUnderWay || (failed === 0 && status !== 'canceled' && status !== 'expired');
+}
+
 /** Waits until a notification is dispatched, or the signal is aborted. Returns it when dispatched, else null. */
 export async function waitForDispatch(
   db: Database,
@@ -141,8 +167,9 @@ export async function listSentMessages(
 ): Promise<SentMessage[]> {
   await requireReachable(db, id, owner);
   const rows = await db.$queryRaw<(Omit<SentMessage, 'channels'> & { bits: number })[]>`
-    select m.user_id, m.message_id, m.bits, p.settled_at as published_at
-    from pages p cross join lateral unnest(p.user_ids, p.message_ids, p.channel_bits) as m(user_id, message_id, bits)
+    select m.user_id, m.message_id, m.bits, coalesce(m.published_at, p.settled_at) as published_at
+    from pages p cross join lateral unnest(p.user_ids, p.message_ids, p.channel_bits, p.published_at)
+      as m(user_id, message_id, bits, published_at)
     where p.notification_id = ${id}::uuid
       and (${owner}::text is null or exists (select from notifications where id = ${id}::uuid and created_by = ${owner}))
       and p.last_user_id > ${cursor} and m.user_id > ${cursor}
@@ -153,20 +180,11 @@ export async function listSentMessages(
 }
 
 /** @throws ServiceError notification_not_found */
-async function requireReachable(db: Database, id: string, owner: Owner): Promise<void> {
-  const row = await db.notification.findUnique({ where: withinReach(id, owner), select: { id: true } });
-  if (row === null) throw new ServiceError('notification_not_found');
-}
-
-/** @throws ServiceError notification_not_found */
 async function getRow(db: Database, id: string, owner: Owner): Promise<NotificationRow> {
   const row = await db.notification.findUnique({ where: withinReach(id, owner), omit: UNREAD_COLUMNS });
   if (row === null) throw new ServiceError('notification_not_found');
   return row;
 }
-
-/** One that is out of reach is looked up, found missing and answered like one that does not exist. */
-const withinReach = (id: string, owner: Owner) => ({ id, ...(owner !== null && { created_by: owner }) });
 
 async function showRow(db: Database, row: NotificationRow): Promise<NotificationResource> {
   return toResource(row, await findYardstick(db, [row]));

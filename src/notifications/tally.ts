@@ -3,6 +3,7 @@ import type { Message } from './message.ts';
 import type { PageResult } from './pages.ts';
 import type { Outcome } from './publisher.ts';
 import type { Resolved } from './recipients.ts';
+import type { Refusal } from './refusal.ts';
 
 /** Adds up what became of a page's users. `messages` and `outcomes` have one length and order. */
 export function tallyPage(resolved: Resolved, messages: Message[], outcomes: Outcome[]): PageResult {
@@ -33,7 +34,7 @@ function addPublished(result: PageResult, { user_ids, channel_bits }: Message, m
   }
 }
 
-function addFailed(result: PageResult, { user_ids }: Message, refusal: { code: string; reason: string }): void {
+function addFailed(result: PageResult, { user_ids }: Message, refusal: Refusal): void {
   result.failed += user_ids.length;
   for (const user_id of user_ids) result.failures.push({ user_id, ...refusal });
 }

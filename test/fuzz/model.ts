@@ -173,7 +173,7 @@ function findReason(user: { address: unknown; switches: unknown; on: string[]; c
   return user.channels.length === 0 ? 'no_contact' : null;
 }
 
-type Reading = Extract<Step, { call: 'getNotification' | 'cancel' | 'listMessages' | 'listNotifications' }>;
+type Reading = Extract<Step, { notification: number } | { call: 'listNotifications' }>;
 
 function readOrCancel(model: Model, step: Reading): Prediction {
   if (step.call === 'listNotifications') {
@@ -185,6 +185,9 @@ function readOrCancel(model: Model, step: Reading): Prediction {
   // Another's is answered like none.
   if (sent === undefined || sent.by !== step.by) return refuse(404, 'notification_not_found');
   if (step.call === 'listMessages') return { status: 200, said: sent.told };
+  // The emulator refuses nobody.
+  if (step.call === 'listFailures') return { status: 200, said: [] };
+  if (step.call === 'retry' && sent.status === 'canceled') return refuse(409, 'illegal_transition');
   if (step.call === 'cancel') {
     if (sent.status === 'completed') return refuse(409, 'illegal_transition');
     const { targeted } = sent.counts;

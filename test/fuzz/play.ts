@@ -71,8 +71,9 @@ function compose({ base }: Stage, model: Model, ids: string[], step: Step): Call
     default: {
       const number = findNotification(model, step.notification);
       const path = `/notifications/${number === MISSING ? NOWHERE : ids[number]}`;
-      if (step.call === 'cancel') return { method: 'POST', path: `${path}/cancel`, by: step.by };
-      return { method: 'GET', path: step.call === 'listMessages' ? `${path}/messages` : path, by: step.by };
+      const part = { getNotification: '', listMessages: '/messages', listFailures: '/failures' };
+      if (!(step.call in part)) return { method: 'POST', path: `${path}/${step.call}`, by: step.by };
+      return { method: 'GET', path: path + part[step.call as keyof typeof part], by: step.by };
     }
   }
 }
@@ -108,7 +109,7 @@ function observe(stage: Stage, ids: string[], step: Step, { status, body, header
   if (step.call === 'preview') return readCounts({ ...(body as object), pending: 0 });
   if (step.call === 'notify')
     return { ...readSent(ids, body), replayed: headers.get('idempotency-replayed') === 'true' };
-  if (step.call === 'getNotification' || step.call === 'cancel') return readSent(ids, body);
+  if (['getNotification', 'cancel', 'retry'].includes(step.call)) return readSent(ids, body);
   const read = (row: unknown) => readUser(stage, row as { user_id: number });
   if (!Array.isArray(body)) return read(body);
   // Those of earlier sequences are older; those of others have other users.

@@ -11,8 +11,11 @@ export type Step =
   | { call: 'putUser'; user: number; email: boolean; phone: boolean }
   | ({ call: 'notify'; key: number | null } & Caller & Message)
   | ({ call: 'preview' } & Message)
-  | ({ call: 'getNotification' | 'cancel' | 'listMessages'; notification: number } & Caller)
+  | ({ call: (typeof OF_NOTIFICATION)[number]; notification: number } & Caller)
   | ({ call: 'listNotifications'; limit: number } & Caller);
+
+/** Calls of one notification. */
+const OF_NOTIFICATION = ['getNotification', 'cancel', 'retry', 'listMessages', 'listFailures'] as const;
 
 export type Switches = { email_enabled?: boolean; sms_enabled?: boolean };
 type Caller = { by: 0 | 1 };
@@ -54,9 +57,7 @@ const step = fc.oneof(
   fc.record({ call: fc.constant('notify' as const), by, key: fc.option(fc.nat(1)), ...message }),
   fc.record({ call: fc.constant('preview' as const), ...message }),
   fc.record({
-    call: fc.constantFrom<('getNotification' | 'cancel' | 'listMessages')[]>(
-      ...(['getNotification', 'cancel', 'listMessages'] as const),
-    ),
+    call: fc.constantFrom(...OF_NOTIFICATION),
     ...{ by, notification },
   }),
   fc.record({ call: fc.constant('listNotifications' as const), by, limit }),

@@ -25,9 +25,10 @@ export type Document = {
   components: { schemas: Record<string, Schema> };
 };
 
-/** What exists before it is read, what is read before it is deleted, what is paused before it is canceled. */
+/** What exists before it is read, what is read before it is deleted, what is paused or retried before it is canceled. */
 const ORDER = [
-  ...['POST /', 'PUT', 'PATCH', 'GET', 'POST /notifications/{id}/pause', 'POST /notifications/{id}/resume', 'POST'],
+  ...['POST /', 'PUT', 'PATCH', 'GET', 'POST /notifications/{id}/pause', 'POST /notifications/{id}/resume'],
+  ...['POST /notifications/{id}/retry', 'POST'],
   ...['DELETE /preferences', 'DELETE'],
 ];
 

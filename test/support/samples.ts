@@ -64,8 +64,10 @@ const SAMPLES: Record<string, Entry | ((scope?: Scope) => Entry)> = {
   listNotifications: {},
   getNotification: {},
   listSentMessages: {},
+  listFailures: {},
   watchNotification: {},
   cancelNotification: {},
   pauseNotification: {},
   resumeNotification: {},
+  retryNotification: {},
 };

@@ -22,10 +22,12 @@ export const CALLS = [
   ['POST', '/notifications/preview', { payload: 'Hello' }],
   ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55'],
   ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/messages'],
+  ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/failures'],
   ['GET', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/events'],
   ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/cancel'],
   ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/pause'],
   ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/resume'],
+  ['POST', '/notifications/01932f3c-7a1e-7c1f-9d6b-3f1f6f0e2a55/retry'],
 ] as const;
 
 /** Makes every call at once. Each has to answer 503, and when to try again, in less than 5 s. */
