@@ -4,7 +4,9 @@ import { Pool, type QueryResultRow } from 'pg';
 import { Prisma, PrismaClient } from './generated/client.ts';
 
 /** The Prisma client, the repository, on one pool, by which go the statements that carry the load: see `queryPool`. */
-export type Database = PrismaClient & { pool: Pool };
+export type Database = PrismaClient & { pool: Pool; nameStatement: NameStatement };
+
+type NameStatement = (text: string) => string;
 
 /** A client gives up on a connection that is not there, or not free, by then; the API answers 503 within 5 s. */
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -46,20 +48,22 @@ export function createDatabase({ url, poolMax }: { url: string; poolMax: number 
   });
   // A connection that breaks while nobody uses it is replaced when somebody does. Prisma listens from its first query on only.
   pool.on('error', () => undefined);
-  const adapter = new PrismaPg(pool, { disposeExternalPool: true, statementNameGenerator: nameStatements() });
+  const nameStatement = nameStatements();
+  const statementNameGenerator = ({ sql }: { sql: string }) => nameStatement(sql);
+  const adapter = new PrismaPg(pool, { disposeExternalPool: true, statementNameGenerator });
   // Minimal: the other formats quote the arguments of a failed call, and those hold addresses.
-  return Object.assign(new PrismaClient({ adapter, errorFormat: 'minimal' }), { pool });
+  return Object.assign(new PrismaClient({ adapter, errorFormat: 'minimal' }), { pool, nameStatement });
 }
 
 /** Names each distinct statement, so that PostgreSQL parses it once per connection: 40–60 % more calls a second. */
-function nameStatements(): (query: { sql: string }) => string {
+function nameStatements(): NameStatement {
   const names = new Map<string, string>();
-  return ({ sql }) => {
-    const known = names.get(sql);
+  return (text) => {
+    const known = names.get(text);
     if (known !== undefined) return known;
     if (names.size >= NAMED_STATEMENTS_MAX) return '';
-    const name = createHash('sha256').update(sql).digest('base64url').slice(0, 32);
-    names.set(sql, name);
+    const name = createHash('sha256').update(text).digest('base64url').slice(0, 32);
+    names.set(text, name);
     return name;
   };
 }
@@ -76,24 +80,21 @@ export function readPoolUse({ pool }: Database): PoolUse {
 /**
  * Runs a statement past Prisma, which copies parameters and rows several times: a third of the time of an import and most of
  * its garbage, half of what a page costs. Its rows are as node-postgres reads them, and so are its errors.
- *
- * @param name - under which PostgreSQL keeps the prepared statement, of which there is one by that name.
  */
 export async function queryPool<Row extends QueryResultRow>(
-  { pool }: Database,
-  name: string,
+  { pool, nameStatement }: Database,
   { text, values }: Prisma.Sql,
 ): Promise<{ rows: Row[]; rowCount: number | null }> {
-  return pool.query<Row>({ name, text, values });
+  return pool.query<Row>({ name: nameStatement(text), text, values });
 }
 
 /** The same for one that adds rows: anew, once, when somebody else has just added one of them. Then it finds it. */
-export async function insertPool(db: Database, name: string, statement: Prisma.Sql): Promise<void> {
+export async function insertPool(db: Database, statement: Prisma.Sql): Promise<void> {
   try {
-    await queryPool(db, name, statement);
+    await queryPool(db, statement);
   } catch (error) {
     if ((error as { code?: string }).code !== UNIQUE_VIOLATION) throw error;
-    await queryPool(db, name, statement);
+    await queryPool(db, statement);
   }
 }
 

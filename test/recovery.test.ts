@@ -263,14 +263,14 @@ describe('a settlement', () => {
   /** The database, but the answer to the first statement with this text never arrives, though it is carried out. */
   function loseAnswer(real: Database, text: string): { db: Database; lost: () => number } {
     let lost = 0;
-    const $executeRaw = async (sql: TemplateStringsArray, ...values: unknown[]) => {
-      const count = await real.$executeRaw(sql, ...values);
-      if (lost > 0 || !sql.join('').includes(text)) return count;
+    const query = async (statement: { text: string }) => {
+      const answer: unknown = await real.pool.query(statement);
+      if (lost > 0 || !statement.text.includes(text)) return answer;
       lost += 1;
-      throw Object.assign(new Error('Connection terminated unexpectedly'), { code: 'P1017' });
+      throw new Error('Connection terminated unexpectedly');
     };
     const flaky = new Proxy(real, {
-      get: (target, key) => (key === '$executeRaw' ? $executeRaw : Reflect.get(target, key)),
+      get: (target, key) => (key === 'pool' ? { query } : Reflect.get(target, key)),
     });
     return { db: flaky, lost: () => lost };
   }

@@ -1,5 +1,5 @@
 import { CHANNEL_NAMES, type Channel } from '../channels.ts';
-import type { Database } from '../database.ts';
+import { type Database, queryPool } from '../database.ts';
 import { Prisma } from '../generated/client.ts';
 import { addCounts, fade, type Reason, SUPPRESSION_REASONS } from './counts.ts';
 import { extendManifest, type Manifest, setManifest } from './manifest.ts';
@@ -59,7 +59,9 @@ export const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interv
  * Whether it is withdrawn is read off the locked row: the other `n` is as it was when the statement began.
  */
 export async function reclaimPage(db: Database, leaseSeconds: number): Promise<ClaimedPage | null> {
-  const [page] = await db.$queryRaw<ClaimedPage[]>`
+  const { rows } = await queryPool<ClaimedPage>(
+    db,
+    Prisma.sql`
     with expired as (
       select p.notification_id, p.number, n.status, n.expires_at
       from pages p join notifications n on n.id = p.notification_id
@@ -75,8 +77,9 @@ export async function reclaimPage(db: Database, leaseSeconds: number): Promise<C
     where p.notification_id = expired.notification_id and p.number = expired.number and n.id = p.notification_id
     returning ${CLAIMED}, case when p.failures <> '[]' then ${RETRYING} end as retrying,
       case when expired.status in ('canceled', 'expired') then expired.status::text
-           when expired.expires_at <= now() then 'expired' end as withdrawn`;
-  return page ?? null;
+           when expired.expires_at <= now() then 'expired' end as withdrawn`,
+  );
+  return rows[0] ?? null;
 }
 
 /**
@@ -97,7 +100,9 @@ export async function cutPage(
   db: Database,
   { pageUsers, leaseSeconds }: { pageUsers: number; leaseSeconds: number },
 ): Promise<ClaimedPage | NoPage | null> {
-  const [row] = await db.$queryRaw<(ClaimedPage & Found)[]>`
+  const { rows } = await queryPool<ClaimedPage & Found>(
+    db,
+    Prisma.sql`
     with due as (
       select id, everyone, cursor, user_ids, last_page, exhausted, coalesce(expires_at <= now(), false) as expired
       from notifications
@@ -139,7 +144,9 @@ export async function cutPage(
       update notifications n set waiting_since = now() from due where n.id = due.id and (due.exhausted or due.expired)
     )
     select due.id, due.exhausted, due.expired, range.users, ${CLAIMED}, null::int[] as retrying, null as withdrawn
-    from due cross join range left join n on n.id = due.id left join p on p.notification_id = due.id`;
+    from due cross join range left join n on n.id = due.id left join p on p.notification_id = due.id`,
+  );
+  const [row] = rows;
   if (row === undefined) return null;
   const { id, exhausted, expired, users, ...page } = row;
   if (expired) return { kind: 'expired', notification_id: id };
@@ -182,7 +189,9 @@ export async function settlePage(
 ): Promise<boolean> {
   // Those of a retry are the very users who failed, whether or not anybody knows them any more.
   const growth = page.retrying === null ? Prisma.sql`${result.users}::int - settled.users` : Prisma.sql`0`;
-  const settled = await db.$executeRaw`
+  const { rowCount } = await queryPool(
+    db,
+    Prisma.sql`
     with settled as (
       update pages set state = 'settled', lease_until = null,
         ${page.retrying === null ? setManifest(result) : extendManifest(result)},
@@ -203,8 +212,9 @@ export async function settlePage(
       waiting_since = case when n.status = 'dispatching' then date_trunc('milliseconds', now()) else n.waiting_since end,
       status = case when ${LAST_PAGE} then 'completed' else n.status end,
       completed_at = case when ${LAST_PAGE} then now() else n.completed_at end
-    from settled where n.id = settled.notification_id`;
-  return settled === 1;
+    from settled where n.id = settled.notification_id`,
+  );
+  return rowCount === 1;
 }
 
 const LAST_PAGE = Prisma.sql`

@@ -1,5 +1,5 @@
 import { CHANNEL_NAMES, CHANNELS, type Channel } from '../channels.ts';
-import type { Database } from '../database.ts';
+import { type Database, queryPool } from '../database.ts';
 import { Prisma } from '../generated/client.ts';
 import type { Reason } from './counts.ts';
 import type { ClaimedPage } from './pages.ts';
@@ -44,11 +44,11 @@ function nameAudience({ notification_id: id, everyone, retrying }: ClaimedPage):
  */
 export async function resolveRange(db: Database, range: AudienceRange, channels: Channel[]): Promise<Resolved> {
   const { id, joined } = joinAudience(range);
-  const rows = await db.$queryRaw<Row[]>`
+  const statement = Prisma.sql`
     select ${id} as user_id, ${selectAddresses(channels)}, ${selectReason(channels)} as reason
     from ${joined}
     order by 1`;
-  return splitRows(rows);
+  return splitRows((await queryPool<Row>(db, statement)).rows);
 }
 
 async function withdrawEveryone(db: Database, range: AudienceRange, reason: Reason): Promise<Resolved> {
@@ -61,16 +61,17 @@ async function withdrawEveryone(db: Database, range: AudienceRange, reason: Reas
 function splitRows(rows: Row[]): Resolved {
   const recipients: Recipient[] = [];
   const suppressed: Partial<Record<Reason, number>> = {};
-  for (const { user_id, reason, ...addresses } of rows) {
+  for (const row of rows) {
+    const { user_id, reason } = row;
     if (reason !== null) suppressed[reason] = (suppressed[reason] ?? 0) + 1;
-    else recipients.push({ user_id, addresses: withoutNulls(addresses) });
+    else recipients.push({ user_id, addresses: readAddresses(row) });
   }
   return { users: rows.length, recipients, suppressed };
 }
 
-function withoutNulls(addresses: Record<Channel, string | null>): Partial<Record<Channel, string>> {
+function readAddresses(row: Row): Partial<Record<Channel, string>> {
   const present: Partial<Record<Channel, string>> = {};
-  for (const channel of CHANNEL_NAMES) if (addresses[channel] !== null) present[channel] = addresses[channel];
+  for (const channel of CHANNEL_NAMES) if (row[channel] !== null) present[channel] = row[channel];
   return present;
 }
 

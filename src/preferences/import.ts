@@ -14,7 +14,7 @@ export function storePreferences(
   turn: Promise<void>,
 ): Promise<unknown> {
   const statement = composeUpsert(preferences, actor);
-  return turn.then(() => insertPool(db, 'import preferences', statement));
+  return turn.then(() => insertPool(db, statement));
 }
 
 /**

@@ -9,7 +9,7 @@ import { Prisma, type User } from '../generated/client.ts';
  */
 export function storeUsers(db: Database, users: User[], actor: Actor, turn: Promise<void>): Promise<unknown> {
   const statement = composeUpsert(users, actor);
-  return turn.then(() => insertPool(db, 'import users', statement));
+  return turn.then(() => insertPool(db, statement));
 }
 
 /**
