@@ -38,9 +38,8 @@ const BACKOFF_MAX_MS = 30_000;
 export function runConsumer(options: ConsumerOptions): { stop: () => Promise<void> } {
   const consumer: Consumer = { ...DEFAULTS, ...options };
   const stopping = new AbortController();
-  // A connection that breaks while idle is replaced when it is needed; without a listener it would end the process.
-  const ignore = () => undefined;
-  consumer.pool.on('error', ignore);
+  // Once, for as long as there is the pool: without a listener, a connection that breaks while idle would end the process.
+  consumer.pool.off('error', ignore).on('error', ignore);
   const loops = Math.ceil(consumer.concurrency / BATCH_MESSAGES);
   const perLoop = Math.floor(consumer.concurrency / loops);
   const running = Array.from({ length: loops }, () => consume(consumer, perLoop, stopping.signal));
@@ -48,7 +47,6 @@ export function runConsumer(options: ConsumerOptions): { stop: () => Promise<voi
     async stop() {
       stopping.abort();
       await Promise.all(running);
-      consumer.pool.off('error', ignore);
     },
   };
 }
@@ -128,6 +126,9 @@ async function consumeMessage(
   if (counts.failed === 0) return 'done';
   return counts.delivered > 0 ? 'partly' : 'failed';
 }
+
+/** A connection that breaks is replaced when it is needed. */
+const ignore = () => undefined;
 
 /** Half of it at random, so that consumers do not all come back at once. */
 function backoffMs(failures: number): number {

@@ -56,6 +56,7 @@ async function measure(command: BenchCommand): Promise<boolean> {
   try {
     const figures = await runBenches(command, { databases, sink: await startSink() });
     if (!command.isJson) console.log(renderTable(figures));
+    if (command.isShort && !command.isJson) console.log('\nIn the short form, only counts decide.');
     return figures.every((figure) => figure.pass !== false || (command.isShort && !isCount(figure)));
   } finally {
     await cleanUp();
