@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database.ts';
-import { type Bell, createBell } from './bell.ts';
+import { createBell } from './bell.ts';
 import type { FaultLog } from './fault-log.ts';
 import { holdLease } from './lease.ts';
 import { expireRunning } from './lifecycle.ts';
@@ -43,6 +43,11 @@ export type Dispatcher = {
 
 /** How often an idle process looks for work that another one accepted or left behind, all its loops together. */
 const POLL_INTERVAL_MS = 250;
+/**
+ * How often a busy process looks for pages that another one left behind, all its loops together: each look is a statement, and
+ * a fifth of a second is nothing beside the lease that has run out by then.
+ */
+const RECLAIM_INTERVAL_MS = 200;
 /** Pause after an error, the database being away mostly, so that a broken dependency is not hammered. */
 const ERROR_PAUSE_MS = 1_000;
 /** Pause between tries to settle a published page: the alternative is publishing it twice. */
@@ -57,9 +62,10 @@ export function runDispatcher(deps: DispatcherDeps, concurrency: number): Dispat
   // Every loop listens while it has a page, and there may be more than the ten from which Node suspects a leak.
   setMaxListeners(0, abandoning.signal);
   const bell = createBell();
+  const step = { onClaim: bell.ring, isReclaimDue: limitTo(RECLAIM_INTERVAL_MS) };
   const loop = async () => {
     while (!stopping.signal.aborted) {
-      const pauseMs = await dispatchOrPause(deps, abandoning.signal, bell, concurrency);
+      const pauseMs = await dispatchOrPause(deps, abandoning.signal, step, concurrency);
       if (pauseMs > 0 && !stopping.signal.aborted) await bell.wait(pauseMs);
     }
   };
@@ -77,9 +83,9 @@ export function runDispatcher(deps: DispatcherDeps, concurrency: number): Dispat
 }
 
 /** One step of a loop. Returns how long to pause after it, in ms; jitter spreads the polls of many processes. */
-async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, bell: Bell, concurrency: number) {
+async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, step: Step, concurrency: number) {
   try {
-    const worked = await dispatchNext(deps, abandoned, bell.ring);
+    const worked = await dispatchNext(deps, abandoned, step);
     deps.faults.noteAnswer();
     return worked ? 0 : POLL_INTERVAL_MS * concurrency * (0.5 + Math.random());
   } catch (error) {
@@ -88,17 +94,42 @@ async function dispatchOrPause(deps: DispatcherDeps, abandoned: AbortSignal, bel
   }
 }
 
+/** Says yes once in this time, at most. */
+function limitTo(intervalMs: number): () => boolean {
+  let saidAt = Number.NEGATIVE_INFINITY;
+  return () => {
+    const now = performance.now();
+    if (now - saidAt < intervalMs) return false;
+    saidAt = now;
+    return true;
+  };
+}
+
+type Step = {
+  /** Called as soon as a page is claimed, while there may be more to claim. */
+  onClaim?: () => void;
+  /** Whether to look first for a page that another process has left behind; without anything else to do, that is due. */
+  isReclaimDue?: () => boolean;
+};
+
 /**
  * Does one step of dispatch: claims a page and carries it to its settlement, or ends a notification whose time is up.
  *
  * @param abandoned - aborted when the process has to leave: the page is given back unsettled.
- * @param onClaim - called as soon as a page is claimed, while there may be more to claim.
  * @returns whether there was anything to do.
  */
-export async function dispatchNext(deps: DispatcherDeps, abandoned: AbortSignal, onClaim?: () => void) {
-  const { pages } = deps.measures;
-  const reclaimed = await reclaimPage(deps.db, deps.leaseSeconds);
-  const found = reclaimed ?? (await cutPage(deps.db, deps));
+export async function dispatchNext(
+  deps: DispatcherDeps,
+  abandoned: AbortSignal,
+  { onClaim, isReclaimDue = () => true }: Step = {},
+): Promise<boolean> {
+  const { db, leaseSeconds, measures } = deps;
+  const { pages } = measures;
+  const isDue = isReclaimDue();
+  const leftBehind = isDue ? await reclaimPage(db, leaseSeconds) : null;
+  const cut = leftBehind === null ? await cutPage(db, deps) : null;
+  const reclaimed = cut === null && !isDue ? await reclaimPage(db, leaseSeconds) : leftBehind;
+  const found = reclaimed ?? cut;
   if (found === null) return false;
   const page = 'kind' in found ? await goOn(deps, found) : found;
   if (page === null) return true;

@@ -148,7 +148,7 @@ function packRecipients(recipients: Recipient[], perMessage: number, roomBytes: 
   const packs: Pack[] = [];
   let pack: Pack | undefined;
   for (const { user_id, addresses } of recipients) {
-    const json = toJson({ user_id, ...addresses });
+    const json = composeRecipient(user_id, addresses);
     const bytes = Buffer.byteLength(json) + 1;
     if (pack === undefined || pack.json.length === perMessage || pack.bytes + bytes > roomBytes) {
       pack = { first: user_id, user_ids: [], json: [], bytes: 0 };
@@ -160,6 +160,19 @@ function packRecipients(recipients: Recipient[], perMessage: number, roomBytes: 
   }
   return packs;
 }
+
+/** What `toJson` would make of the same, for a tenth of its time: this is done for every recipient there is. */
+function composeRecipient(userId: number, addresses: Recipient['addresses']): string {
+  let json = `{"user_id":${userId}`;
+  for (const name of CHANNEL_NAMES) {
+    const address = addresses[name];
+    if (address !== undefined) json += `,"${name}":${PLAIN.test(address) ? `"${address}"` : toJson(address)}`;
+  }
+  return `${json}}`;
+}
+
+/** Nothing that JSON would write otherwise. */
+const PLAIN = /^[\w.+@-]*$/;
 
 /** JSON without U+FFFE and U+FFFF in the raw, which SQS refuses in a message (SendMessage, "Message content"). */
 function toJson(value: unknown): string {

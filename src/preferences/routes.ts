@@ -21,8 +21,8 @@ import {
 } from './schemas.ts';
 import {
   createPreference,
+  createPreferenceReader,
   deletePreference,
-  getPreference,
   listPreferences,
   patchPreference,
   putPreference,
@@ -33,6 +33,7 @@ const tags = ['Preferences'];
 /** `/preferences`: how users want to hear. */
 export async function preferenceRoutes(app: FastifyInstance, db: Database, importer: Importer): Promise<void> {
   const routes = app.withTypeProvider<ZodTypeProvider>();
+  const getPreference = createPreferenceReader(db);
 
   routes.get('/preferences', { schema: listRoute }, async ({ query, url }, reply) => {
     const preferences = await listPreferences(db, query);
@@ -42,7 +43,7 @@ export async function preferenceRoutes(app: FastifyInstance, db: Database, impor
     const preference = await createPreference(db, request.body, getActor(request));
     return reply.code(201).header('location', `/preferences/${preference.user_id}`).send(preference);
   });
-  routes.get('/preferences/:user_id', { schema: getRoute }, ({ params }) => getPreference(db, params.user_id));
+  routes.get('/preferences/:user_id', { schema: getRoute }, ({ params }) => getPreference(params.user_id));
   routes.put('/preferences/:user_id', { schema: putRoute }, async (request, reply) => {
     const { params, body } = request;
     requireSameUser(params.user_id, body.user_id);

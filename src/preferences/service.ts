@@ -1,5 +1,6 @@
 import { type Actor, audited } from '../audit/record.ts';
-import type { Database } from '../database.ts';
+import { coalesceReads } from '../coalesced-reads.ts';
+import { type Database, queryPool } from '../database.ts';
 import { ServiceError } from '../errors.ts';
 import { type Preference, Prisma } from '../generated/client.ts';
 
@@ -14,11 +15,14 @@ export function listPreferences(
   return db.preference.findMany({ where: { user_id: { gt: cursor } }, orderBy: { user_id: 'asc' }, take: limit });
 }
 
-/** @throws ServiceError preference_not_found */
-export async function getPreference(db: Database, userId: number): Promise<Preference> {
-  const preference = await db.preference.findUnique({ where: { user_id: userId } });
-  if (preference === null) throw new ServiceError('preference_not_found');
-  return preference;
+/** Reads one, together with others that are asked for at the same time. The function throws ServiceError preference_not_found. */
+export function createPreferenceReader(db: Database): (userId: number) => Promise<Preference> {
+  const read = coalesceReads<Preference>(db, Prisma.sql`select user_id, email_enabled, sms_enabled from preferences`);
+  return async (userId) => {
+    const preference = await read(userId);
+    if (preference === null) throw new ServiceError('preference_not_found');
+    return preference;
+  };
 }
 
 /**
@@ -69,7 +73,7 @@ export async function patchPreference(
   { user_id, email_enabled, sms_enabled }: PreferenceChange,
   actor: Actor,
 ): Promise<Preference> {
-  const [row] = await db.$queryRaw<Preference[]>`
+  const statement = Prisma.sql`
     with written as (
       update preferences set
         email_enabled = coalesce(${email_enabled ?? null}::boolean, email_enabled),
@@ -78,6 +82,8 @@ export async function patchPreference(
       returning user_id, email_enabled, sms_enabled
     ), ${audited(actor, { action: 'preference.patch', object: nameObject(user_id), outcome: 'changed' })}
     select * from written`;
+  const { rows } = await queryPool<Preference>(db, statement);
+  const [row] = rows;
   if (row === undefined) throw new ServiceError('preference_not_found');
   return row;
 }

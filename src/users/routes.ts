@@ -13,19 +13,20 @@ import { BODY_PROBLEMS, problems } from '../http/problem.ts';
 import { requireSameUser } from '../http/same-user.ts';
 import { storeUsers } from './import.ts';
 import { putUserSchema, userLineSchema, userParams, userSchema } from './schemas.ts';
-import { eraseUser, getUser, listUsers, putUser } from './service.ts';
+import { createUserReader, eraseUser, listUsers, putUser } from './service.ts';
 
 const tags = ['Users'];
 
 /** `/users`: the mirror of the external user provider. */
 export async function userRoutes(app: FastifyInstance, db: Database, importer: Importer): Promise<void> {
   const routes = app.withTypeProvider<ZodTypeProvider>();
+  const getUser = createUserReader(db);
 
   routes.get('/users', { schema: listRoute }, async ({ query, url }, reply) => {
     const users = await listUsers(db, query);
     return reply.headers(linkNext(url, query.limit, users, users.at(-1)?.user_id)).send(users);
   });
-  routes.get('/users/:user_id', { schema: getRoute }, ({ params }) => getUser(db, params.user_id));
+  routes.get('/users/:user_id', { schema: getRoute }, ({ params }) => getUser(params.user_id));
   routes.put('/users/:user_id', { schema: putRoute }, async (request, reply) => {
     const { params, body } = request;
     requireSameUser(params.user_id, body.user_id);

@@ -1,4 +1,5 @@
 import { type Actor, audited } from '../audit/record.ts';
+import { coalesceReads } from '../coalesced-reads.ts';
 import type { Database } from '../database.ts';
 import { ServiceError } from '../errors.ts';
 import { Prisma, type User } from '../generated/client.ts';
@@ -8,11 +9,14 @@ export function listUsers(db: Database, { limit, cursor }: { limit: number; curs
   return db.user.findMany({ where: { user_id: { gt: cursor } }, orderBy: { user_id: 'asc' }, take: limit });
 }
 
-/** @throws ServiceError user_not_found */
-export async function getUser(db: Database, userId: number): Promise<User> {
-  const user = await db.user.findUnique({ where: { user_id: userId } });
-  if (user === null) throw new ServiceError('user_not_found');
-  return user;
+/** Reads one, together with others that are asked for at the same time. The function throws ServiceError user_not_found. */
+export function createUserReader(db: Database): (userId: number) => Promise<User> {
+  const read = coalesceReads<User>(db, Prisma.sql`select user_id, email, phone from users`);
+  return async (userId) => {
+    const user = await read(userId);
+    if (user === null) throw new ServiceError('user_not_found');
+    return user;
+  };
 }
 
 /** Stores a user, new or known. `created` says which. One statement, so that concurrent calls cannot collide. */
