@@ -188,8 +188,8 @@ describe('a consumer', () => {
   it('leaves what it cannot read to the dead-letter queue, and does not repeat it', async () => {
     const { queue, pool, queueUrl, id, keysOf, readKeys } = await setUp();
     const later = composeBody(id, [1]).replace('dispatched.v1', 'dispatched.v2');
-    const damaged = composeBody(id, [1]).replace('"user_id":1', '"user_id":"ada"');
-    const garbage = ['{"specversion":', '"ada"', '{"data":{}}', later, damaged];
+    const damaged = composeBody(id, [1]).replace('"user_id":1', '"user_id":"zoe"');
+    const garbage = ['{"specversion":', '"zoe"', '{"data":{}}', later, damaged];
 
     const { lines } = startConsumer({ queueUrl, pool });
     await queue.send(...garbage, composeBody(id, [7]));
@@ -198,7 +198,8 @@ describe('a consumer', () => {
     expect(await readKeys()).toEqual(keysOf([7]));
     expect(lines).toHaveLength(garbage.length * MAX_RECEIVES);
     expect(lines.join()).toContain('"where":["data/recipients/0/user_id"]');
-    expect(lines.join()).not.toMatch(/ada|statement/);
+    // Nothing that an id could have in it by chance.
+    expect(lines.join()).not.toMatch(/zoe|@example|statement/);
   });
 
   it('drops what is no notification', async () => {
