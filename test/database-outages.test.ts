@@ -1,11 +1,14 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createDatabase, readPoolUse } from '../src/database.ts';
+import { runDispatcher } from '../src/notifications/dispatcher.ts';
+import { createFaultLog } from '../src/notifications/fault-log.ts';
 import { startTestApp } from './support/app.ts';
 import { openContract } from './support/contract.ts';
 import { createTestDatabase } from './support/database.ts';
-import { eventually, range } from './support/dispatch.ts';
+import { createDeps, createLog, eventually, range } from './support/dispatch.ts';
 import { startProxy } from './support/proxy.ts';
 import { call, startTestService } from './support/service.ts';
+import { startSink } from './support/sink.ts';
 import { expectUnavailable } from './support/unavailable.ts';
 
 const DISPATCH_FAILED = 'dispatch failed; it will be tried again';
@@ -18,7 +21,7 @@ async function openProxied() {
   const proxy = await startProxy({ host, port: Number(port) });
   const url = new URL(direct);
   url.host = `127.0.0.1:${proxy.port}`;
-  return { direct, proxy, url: url.href };
+  return { proxy, url: url.href };
 }
 
 /** The service on a database that can be broken; all connections of its pool are open. */
@@ -40,8 +43,7 @@ describe.each(['hole', 'reset'] as const)('a service whose database connections 
 
     const [ready] = await Promise.all([call(service, 'GET', '/health/ready'), expectUnavailable(api)]);
     const metrics = await call(service, 'GET', '/metrics');
-    // By four loops, each of which has failed by now.
-    await eventually(() => expect(service.logs.filter(({ msg }) => msg === DISPATCH_FAILED)).toHaveLength(1));
+    await eventually(() => expect(service.logs).toContainEqual(expect.objectContaining({ msg: DISPATCH_FAILED })));
     proxy.behave('pass');
 
     expect(ready).toMatchObject({ status: 503, body: NOT_READY });
@@ -52,6 +54,29 @@ describe.each(['hole', 'reset'] as const)('a service whose database connections 
     await eventually(() =>
       expect(service.logs).toContainEqual(expect.objectContaining({ msg: 'the database answers again' })),
     );
+  });
+});
+
+describe('a dispatcher whose database is away', () => {
+  it('says so once, however many loops meet it, and when it is back', async () => {
+    const { proxy, url } = await openProxied();
+    const db = createDatabase({ url, poolMax: 4 });
+    const { log, lines } = createLog();
+    const faults = createFaultLog(log);
+    const say = vi.spyOn(faults, 'say');
+    proxy.behave('reset');
+    const deps = createDeps({ db, sns: (await startSink()).connect() }, { log, faults });
+    const dispatcher = runDispatcher(deps, 8);
+    await eventually(() => expect(say.mock.calls.length).toBeGreaterThanOrEqual(20));
+    const whileAway = lines.map(({ msg }) => msg);
+
+    proxy.behave('pass');
+    await eventually(() => expect(lines.length).toBeGreaterThan(1));
+    await dispatcher.stop(1_000);
+    await db.$disconnect();
+
+    expect(whileAway).toEqual([DISPATCH_FAILED]);
+    expect(lines[1]).toMatchObject({ msg: 'the database answers again' });
   });
 });
 

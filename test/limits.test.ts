@@ -188,7 +188,7 @@ describe('a connection', () => {
       expect(problem).toMatchObject({ code: 'request_timeout' });
     }
     expect(dripped.map(({ ms }) => Math.round(ms / 1_000) <= 14)).toEqual([true, true, true]);
-    expect(PATIENCE).toEqual({ arrivalMs: 30_000, silenceMs: 30_000 });
+    expect(PATIENCE).toEqual({ arrivalMs: 30_000, silenceMs: 30_000, answerMs: 4_500 });
     expect(app.app.server.requestTimeout).toBe(3_600_000);
     expect((await get(app, '/health/live')).status).toBe(200);
     expect([...app.lines, ...hasty.lines].filter(({ level }) => level >= 50)).toEqual([]);
