@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { expect, it } from 'vitest';
 import type { Books } from './books.ts';
 import { openRig, type Rig } from './rig.ts';
@@ -80,6 +81,8 @@ async function runWithin(
   run: (rig: Rig) => Promise<Finding>,
 ) {
   const over = new AbortController();
+  // Every pause of the row listens.
+  setMaxListeners(0, over.signal);
   const log = (line: string) => process.stderr.write(`${String(row.number).padStart(2)}  ${line}\n`);
   const timer = setTimeout(() => over.abort(new Error(`Cut off after ${limitMs / 1_000} s.`)), limitMs);
   const database = await row.openDatabase?.(over.signal);
