@@ -1,22 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { closeBooks } from './books.ts';
 import { broadcast, notify, untilCompleted } from './client.ts';
-import { type Instance, paceMs, startFleet, startInstance } from './fleet.ts';
+import { type Instance, startFleet, startInstance } from './fleet.ts';
 import { slowDown } from './plans.ts';
 import { drawMs, type Rig } from './rig.ts';
 import { describeRow } from './row.ts';
 
 const STOP_MS_MAX = 10_000;
+/** Pages take less than a process may take to stop. */
+const CALL_MS = 200;
 /** Who loads the service: so many at a time, each with a pause between two requests. */
 const CALLERS = 8;
 const CALL_PAUSE_MS = 50;
-const size = { users: { full: 100_000, short: 5_000 }, limitSeconds: { full: 600, short: 120 } };
+const size = { users: { full: 100_000, short: 2_000 }, limitSeconds: { full: 600, short: 120 } };
 
 describeRow({ number: 15, fault: 'SIGTERM under load, again and again', ...size }, async (rig) => {
   const stops = rig.isShort ? 3 : 20;
   const fleet: Instance[] = await startFleet(rig, ['a', 'b']);
-  // Pages that take less than a process may take to stop.
-  slowDown(rig, Math.min(300, paceMs(rig, stops * 5)));
+  slowDown(rig, CALL_MS);
   const over = new AbortController();
   const dropped: string[] = [];
   const callers = Promise.all(

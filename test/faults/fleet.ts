@@ -8,6 +8,7 @@ export type Instance = {
   name: string;
   url: string;
   process: RunningProcess;
+  hasEnded: () => boolean;
 };
 
 /** Two cores, shared with everything else that runs. */
@@ -28,15 +29,24 @@ const BATCH_ENTRIES = 10;
 /** Starts a process as in production, and waits until it listens. SNS knows it by its name. */
 export async function startInstance(rig: Rig, name: string, env: Record<string, string> = {}): Promise<Instance> {
   rig.signal.throwIfAborted();
-  const given = { DATABASE_URL: rig.databaseUrl, AWS_ENDPOINT_URL: await rig.oracle.open(name) };
-  const variables = { ...AWS, ...SERVICE, ...given, PAGE_USERS: String(rig.pageUsers), ...env };
-  const process = startProcess('server.js', { cwd: rig.folder, env: variables });
-  const isGone = process.gone.then(() => true);
-  await until(rig, `${name} to listen:\n${process.output.stderr}`, START_TIMEOUT_MS, async () => {
-    if (await Promise.race([isGone, false])) throw new Error(`${name} ended: ${process.output.stderr}`);
+  const process = startProcess('server.js', {
+    cwd: rig.folder,
+    env: { ...(await describeService(rig, name)), ...env },
+  });
+  let isGone = false;
+  void process.gone.then(() => (isGone = true));
+  await until(rig, `${name} to listen`, START_TIMEOUT_MS, () => {
+    if (isGone) throw new Error(`${name} ended: ${process.output.stderr}`);
     return LISTENING.test(process.output.stdout);
   });
-  return { name, url: LISTENING.exec(process.output.stdout)?.[1] ?? '', process };
+  return { name, url: LISTENING.exec(process.output.stdout)?.[1] ?? '', process, hasEnded: () => isGone };
+}
+
+/** The variables of a process. SNS knows it by its name. */
+export async function describeService(rig: Rig, name: string): Promise<Record<string, string>> {
+  const AWS_ENDPOINT_URL = await rig.oracle.open(name);
+  const given = { DATABASE_URL: rig.databaseUrl, AWS_ENDPOINT_URL, PAGE_USERS: String(rig.pageUsers) };
+  return { ...AWS, ...SERVICE, ...given };
 }
 
 const LISTENING = /"url":"(http[^"]+)"/;
@@ -50,6 +60,9 @@ export async function startFleet<const Names extends string[]>(
   const fleet = await Promise.all(names.map((name) => startInstance(rig, name, env)));
   return fleet as { [Index in keyof Names]: Instance };
 }
+
+/** Whether none of the processes has ended. */
+export const areRunning = (fleet: Instance[]) => fleet.every(({ hasEnded }) => !hasEnded());
 
 /** Kills a process that has no time to say anything, and waits until it is gone. */
 export async function killInstance({ process }: Instance): Promise<void> {

@@ -111,7 +111,7 @@ async function answer(response: ServerResponse, { action, call, entries, plan, j
   for (const entry of entries) journal.push(...readDeliveries(entry, call, ids.get(entry.id) ?? null));
   if (connection === 'hang') return;
   if (connection === 'drop') return void response.destroy();
-  await replyAfter;
+  if (entries.length > 0) await replyAfter;
   if (connection === 'lose') return void response.destroy();
   response.writeHead(refuse?.status ?? 200, { 'content-type': 'text/xml' });
   response.end(refuse ? renderError(refuse) : action === 'PublishBatch' ? result : TOPIC_ATTRIBUTES);

@@ -9,7 +9,7 @@ import { createReader, type Request } from './wire.ts';
  */
 export type Treatment = 'pass' | { keep: () => void } | { keepReply: () => void };
 
-export type Proxy = {
+export type DatabaseProxy = {
   /** Like the one of the database behind it. */
   url: string;
   /** Decides about every statement from now on. */
@@ -31,7 +31,7 @@ type State = {
 };
 
 /** A TCP proxy in front of PostgreSQL, with faults on demand. The caller stops it. */
-export async function startProxy(databaseUrl: string): Promise<Proxy> {
+export async function startProxy(databaseUrl: string): Promise<DatabaseProxy> {
   const target = new URL(databaseUrl);
   const state: State = { decide: () => 'pass', delayMs: 0, open: Promise.resolve() };
   let openUp = () => {};
