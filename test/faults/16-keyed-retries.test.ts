@@ -21,10 +21,10 @@ describeRow({ number: 16, fault: 'the API killed while keyed requests are repeat
     limit(async () => {
       // They are spread over all the kills.
       while (killed < (index / requests) * kills && !rig.signal.aborted) await sleep(20);
-      const key = `request-${index}`;
+      const [key, user_id] = [`request-${index}`, 1 + (index % rig.users)];
       // Everybody asks twice, as whoever has not heard the answer would.
       for (let time = 1; time <= 2; time++) {
-        const id = await notifySurely(rig, () => fleet, key, 1 + Math.floor(rig.random() * 1));
+        const id = await notifySurely(rig, () => fleet, key, user_id);
         ids.set(key, (ids.get(key) ?? new Set()).add(id));
       }
     }),

@@ -16,8 +16,11 @@ type Options = {
   adjust?: (expected: Expected) => void;
 };
 
+/** What of a row the books are about. */
+type Accounted = Pick<Rig, 'sql' | 'oracle' | 'users' | 'promised' | 'imbalances'>;
+
 /** Holds everything that was promised in a row against the journal, and the service's counts against both. */
-export async function closeBooks(rig: Rig, { refused = () => false, adjust }: Options = {}): Promise<Books> {
+export async function closeBooks(rig: Accounted, { refused = () => false, adjust }: Options = {}): Promise<Books> {
   const expected = await readExpected(rig.sql, rig.promised);
   for (const key of [...expected.keys()]) if (refused(Number(key.split('/')[1]))) expected.delete(key);
   adjust?.(expected);
@@ -39,7 +42,7 @@ export async function closeBooks(rig: Rig, { refused = () => false, adjust }: Op
 }
 
 /** The users of pages that more than one process had. */
-async function readTakenOver({ sql }: Rig, expected: Expected): Promise<Set<string>> {
+async function readTakenOver({ sql }: Accounted, expected: Expected): Promise<Set<string>> {
   type Row = { notification_id: string; first_user_id: number; last_user_id: number };
   const { rows } = await sql.query<Row>(
     'select notification_id, first_user_id, last_user_id from pages where attempt > 1',
@@ -80,7 +83,7 @@ type Count = {
   by_channel: Record<string, number>;
 };
 
-async function readCounts({ sql }: Rig): Promise<Map<string, Count>> {
+async function readCounts({ sql }: Accounted): Promise<Map<string, Count>> {
   const { rows } = await sql.query<Count & { id: string }>(`
     select id, status, targeted, published, failed, open_pages, suppressed, by_channel,
       (select count(*)::int from witness where event = 'completed' and notification_id = id) as completions
@@ -90,7 +93,7 @@ async function readCounts({ sql }: Rig): Promise<Map<string, Count>> {
 
 type Sent = { notification_id: string; user_id: number; message_id: string };
 
-async function readManifest({ sql }: Rig): Promise<Sent[]> {
+async function readManifest({ sql }: Accounted): Promise<Sent[]> {
   const { rows } = await sql.query<Sent>(
     'select notification_id, unnest(user_ids) as user_id, unnest(message_ids) as message_id from pages',
   );
@@ -106,7 +109,7 @@ type Compared = {
 };
 
 /** Every state that ended: completed once, nothing pending, and each count what the journal and the audience make it. */
-function compareCounts({ promised, users }: Rig, { id, count, reasons, refused, journal }: Compared): string[] {
+function compareCounts({ promised, users }: Accounted, { id, count, reasons, refused, journal }: Compared): string[] {
   const audience = promised.get(id);
   if (audience === undefined) return [`${id}: stored, and promised to nobody`];
   const told = [...(journal?.users.values() ?? [])];

@@ -9,6 +9,7 @@ import { createRandom } from '../support/random.ts';
 import { addAudience } from './audience.ts';
 import { createOracle, type Oracle } from './oracle.ts';
 import { FAULTS } from './settings.ts';
+import { addWitness } from './witness.ts';
 
 /** What a row works with: a database with an audience, SNS, and later processes. */
 export type Rig = {
@@ -60,7 +61,7 @@ export async function openRig({
   sql.on('error', () => undefined);
   ends.push(() => sql.end());
   await addAudience(sql, users);
-  await sql.query(WITNESS);
+  await addWitness(sql);
   return {
     ...{ isShort: FAULTS.isShort, users, pageUsers: FAULTS.isShort ? SHORT_PAGE_USERS : PAGE_USERS },
     ...{ random: createRandom(FAULTS.seed + number), oracle, databaseUrl: url, sql, folder, signal, log },
@@ -70,22 +71,6 @@ export async function openRig({
     },
   };
 }
-
-/** Notes in the database itself every completion, and every page that is taken over, in the transaction that does it. */
-const WITNESS = `
-  create table witness (at timestamptz default clock_timestamp(), event text, notification_id uuid, page int, attempt int);
-  create function note_completion() returns trigger language plpgsql as $$ begin
-    insert into witness (event, notification_id) values ('completed', new.id);
-    return null;
-  end $$;
-  create trigger note_completion after update on notifications for each row
-    when (new.completed_at is distinct from old.completed_at) execute function note_completion();
-  create function note_takeover() returns trigger language plpgsql as $$ begin
-    insert into witness (event, notification_id, page, attempt) values ('taken over', new.notification_id, new.number, new.attempt);
-    return null;
-  end $$;
-  create trigger note_takeover after update on pages for each row
-    when (new.attempt > old.attempt and new.lease_until > now()) execute function note_takeover();`;
 
 /** Waits until a condition holds. Rejects after `timeoutMs`, saying what was waited for, or when the row is over. */
 export async function until(

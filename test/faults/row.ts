@@ -43,7 +43,7 @@ export type Result = {
   seconds: number;
   pass: boolean;
   missed: string[];
-  /** The first of those who were lost, unexpected or doubled, when the row is missed. */
+  /** The first of those who were lost, unexpected, or doubled when there are too many of them. */
   users_at_fault: string[];
   figures: Record<string, number | string>;
   seed: number;
@@ -127,6 +127,9 @@ function judge({ number, fault, users }: Row, finding: Finding, seconds: number)
     ...{ lost: lost.length, unexpected: unexpected.length, duplicated: duplicated.length, recovered: recovered.length },
     ...{ resume_ms: resumeMs === undefined ? null : Math.round(resumeMs), seconds: Math.round(seconds) },
     ...{ pass: missed.length === 0, missed, figures, seed: FAULTS.seed },
-    users_at_fault: missed.length === 0 ? [] : [...lost, ...unexpected, ...duplicated].slice(0, SHOWN_USERS),
+    users_at_fault: [...lost, ...unexpected, ...(duplicated.length > duplicatesMax ? duplicated : [])].slice(
+      0,
+      SHOWN_USERS,
+    ),
   };
 }
