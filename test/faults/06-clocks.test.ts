@@ -13,7 +13,7 @@ const size = { users: { full: 100_000, short: 3_000 }, limitSeconds: { full: 300
 
 /** A process whose clock is wrong by so much. */
 const shifted = (ms: number) => ({
-  NODE_OPTIONS: `--import=${pathToFileURL(join(import.meta.dirname, 'clock.mjs'))}`,
+  NODE_OPTIONS: `--import=${pathToFileURL(join(import.meta.dirname, 'clock.mjs')).href}`,
   CLOCK_SHIFT_MS: String(ms),
 });
 

@@ -4,11 +4,13 @@ import { closeBooks } from './books.ts';
 import { notifySurely, untilCompleted } from './client.ts';
 import { duplicatesOf } from './crashes.ts';
 import { type Instance, killInstance, startFleet, startInstance } from './fleet.ts';
-import { drawMs, type Rig } from './rig.ts';
+import { drawMs, type Rig, until } from './rig.ts';
 import { describeRow } from './row.ts';
 
 /** Requests at a time. */
 const CALLERS = 16;
+/** As long as a few kills take, each with the start of another process. */
+const TURN_TIMEOUT_MS = 60_000;
 const size = { users: { full: 100_000, short: 2_000 }, limitSeconds: { full: 400, short: 120 } };
 
 describeRow({ number: 16, fault: 'the API killed while keyed requests are repeated', ...size }, async (rig) => {
@@ -20,7 +22,7 @@ describeRow({ number: 16, fault: 'the API killed while keyed requests are repeat
   const all = Array.from({ length: requests }, (_, index) =>
     limit(async () => {
       // They are spread over all the kills.
-      while (killed < (index / requests) * kills && !rig.signal.aborted) await sleep(20);
+      await until(rig, 'its turn', TURN_TIMEOUT_MS, () => killed >= Math.floor((index / requests) * kills));
       const [key, user_id] = [`request-${index}`, 1 + (index % rig.users)];
       // Everybody asks twice, as whoever has not heard the answer would.
       for (let time = 1; time <= 2; time++) {
@@ -46,7 +48,7 @@ describeRow({ number: 16, fault: 'the API killed while keyed requests are repeat
     ...{ books, duplicatesMax: duplicatesOf(rig, kills) },
     need: {
       'every request is accepted': ids.size === requests,
-      'each under one id': [...ids.values()].every(({ size }) => size === 1),
+      'each under one id': [...ids.values()].every((known) => known.size === 1),
       'and stored once': rows[0]?.keys === requests && rows[0].notifications === requests,
     },
     figures: { requests, kills },

@@ -115,15 +115,15 @@ function compareCounts({ promised, users }: Accounted, { id, count, reasons, ref
   const told = [...(journal?.users.values() ?? [])];
   const ids = audience ?? Array.from({ length: users }, (_, index) => index + 1);
   const failed = ids.filter((user_id) => refused(user_id) && reasons?.has(user_id) === false).length;
-  const wanted: Record<string, unknown> = {
+  const wanted: Record<string, number | string> = {
     ...{ status: 'completed', completions: 1, open_pages: 0, targeted: ids.length, published: told.length, failed },
     ...{ email: countWith(told, 'email='), sms: countWith(told, 'sms=') },
     ...(reasons !== null && countReasons(ids, reasons)),
   };
   const { suppressed, by_channel, ...rest } = count;
-  const found: Record<string, unknown> = { ...{ email: 0, sms: 0 }, ...rest, ...by_channel, ...suppressed };
+  const found: Record<string, number | string> = { ...{ email: 0, sms: 0 }, ...rest, ...by_channel, ...suppressed };
   const names = Object.keys(wanted).filter((name) => (found[name] ?? 0) !== wanted[name]);
-  const sum = Object.values(suppressed).reduce((total, users) => total + users, 0);
+  const sum = Object.values(suppressed).reduce((total, suppressedUsers) => total + suppressedUsers, 0);
   const isBalanced = count.targeted === count.published + count.failed + sum;
   return [
     ...names.map((name) => `${id}: ${name} is ${found[name] ?? 0} instead of ${wanted[name]}`),

@@ -6,7 +6,7 @@ import { type Answer, readEntries, renderError, renderResult, type SinkEntry } f
 import type { Delivery } from './checker.ts';
 
 /** A Publish or PublishBatch. */
-export type Call = {
+type Call = {
   /** The first is number 1. */
   number: number;
   /** Which process it came from. */
@@ -121,9 +121,11 @@ const TOPIC_ATTRIBUTES =
   '<GetTopicAttributesResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><GetTopicAttributesResult><Attributes/>' +
   '</GetTopicAttributesResult></GetTopicAttributesResponse>';
 
+type Recipient = { user_id: number; email?: string; sms?: string };
+
 type Body = {
   time: string;
-  data: { notification_id: string; recipients: ({ user_id: number } & Record<string, string | number>)[] };
+  data: { notification_id: string; recipients: Recipient[] };
 };
 
 function readDeliveries(entry: SinkEntry, call: Call, message_id: string | null): Entry[] {
@@ -137,12 +139,12 @@ function readDeliveries(entry: SinkEntry, call: Call, message_id: string | null)
 }
 
 /** Attributes and addresses have to speak of the same channels; when they do not, it is like nothing that is expected. */
-function describeTold(
-  addresses: Record<string, unknown>,
-  { traceparent: _, ...markers }: Record<string, string>,
-): string {
+function describeTold(addresses: Record<string, string>, attributes: Record<string, string>): string {
   const channels = Object.keys(addresses).toSorted();
   const told = channels.map((channel) => `${channel}=${addresses[channel]}`).join(' ');
-  const marked = Object.keys(markers).toSorted().join(' ');
+  const marked = Object.keys(attributes)
+    .filter((name) => name !== 'traceparent')
+    .toSorted()
+    .join(' ');
   return marked === channels.join(' ') ? told : `${told}, marked ${marked}`;
 }

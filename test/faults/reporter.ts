@@ -6,6 +6,7 @@ const COLUMNS = ['#', 'fault', 'users', 'lost', 'unexpected', 'duplicated', 'rec
 /** Prints the rows as a table when all are through, or with FAULTS_JSON=1 each as an object on a line of its own. */
 export default function reportFaults(): Reporter {
   const results: Result[] = [];
+  const startedAt = performance.now();
   const isJson = process.env['FAULTS_JSON'] === '1';
   return {
     onTestCaseResult(test) {
@@ -19,8 +20,10 @@ export default function reportFaults(): Reporter {
     },
     onTestRunEnd(_modules, errors) {
       for (const error of errors) process.stderr.write(`${error.stack ?? error.message}\n`);
-      if (!isJson && results.length > 0)
+      if (!isJson && results.length > 0) {
         process.stdout.write(renderTable(results.toSorted((a, b) => a.number - b.number)));
+        process.stdout.write(`seed ${results[0]?.seed}, ${Math.round((performance.now() - startedAt) / 1_000)} s\n`);
+      }
     },
   };
 }
@@ -28,9 +31,18 @@ export default function reportFaults(): Reporter {
 /** A row that broke off before it could say how it went. */
 function describeCrash(test: TestCase): Result {
   const { errors = [] } = test.result();
-  const number = Number(/(\d+)-[^/]*$/.exec(test.module.moduleId)?.[1] ?? 0);
+  const [, number, fault = test.name] = /^row (\d+): (.*)$/.exec(test.name) ?? [];
   return {
-    ...{ number, fault: test.name, users: 0, lost: 0, unexpected: 0, duplicated: 0, recovered: 0, resume_ms: null },
+    ...{
+      number: Number(number),
+      fault,
+      users: 0,
+      lost: 0,
+      unexpected: 0,
+      duplicated: 0,
+      recovered: 0,
+      resume_ms: null,
+    },
     ...{
       seconds: Math.round((test.diagnostic()?.duration ?? 0) / 1_000),
       pass: false,
@@ -51,7 +63,7 @@ function renderTable(results: Result[]): string {
       .trimEnd(),
   );
   const faults = results.filter(({ pass }) => !pass).map(describeMiss);
-  return ['', ...lines, '', ...faults, `seed ${results[0]?.seed}`, ''].join('\n');
+  return ['', ...lines, '', ...faults, ''].join('\n');
 }
 
 function toCells(result: Result): string[] {

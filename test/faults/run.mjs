@@ -23,7 +23,7 @@ const rows = values.only
   .filter(Boolean)
   .map((row) => `test/faults/${row.padStart(2, '0')}-`);
 
-process.stderr.write(`faults, ${values.short ? 'in short' : 'in full'}, seed ${values.seed}\n`);
+process.stderr.write(`faults, ${values.short ? 'in short' : 'in full'}, seed ${String(values.seed)}\n`);
 const child = spawn(
   process.execPath,
   [
