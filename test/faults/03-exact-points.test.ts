@@ -9,7 +9,7 @@ import { STATEMENTS } from './statements.ts';
 
 const RESUME_MS_MAX = 15_000;
 /** For a point to be reached once a broadcast has begun. */
-const REACH_TIMEOUT_MS = 60_000;
+const REACH_TIMEOUT_MS = 120_000;
 const size = { users: { full: 100_000, short: 2_000 }, limitSeconds: { full: 900, short: 200 } };
 
 /** The victim, before whose database the proxy is; `reach` is called when it is where it has to die. */

@@ -65,6 +65,12 @@ export async function broadcast(rig: Rig, instance: Instance): Promise<string> {
   return id;
 }
 
+/** Notifies everyone once more when nothing is under way, so that there is something for a fault to hit. */
+export async function keepBroadcasting(rig: Rig, instance: Instance): Promise<void> {
+  const { rows } = await rig.sql.query(`select from notifications where everyone and status <> 'completed' limit 1`);
+  if (rows.length === 0) await broadcast(rig, instance);
+}
+
 const PAYLOAD = 'Your statement is ready';
 
 /**

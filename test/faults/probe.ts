@@ -67,6 +67,10 @@ export function sumUp(replies: Probed[], from: number, to: number) {
   };
 }
 
+/** What was answered instead, each once. */
+export const describeWrong = (wrong: Reply[]) =>
+  [...new Set(wrong.map(({ status, error }) => status ?? error))].join(', ') || 'none';
+
 /** A preference that is not there is an answer. */
 export const isServed = (status: number | null) => status === 200 || status === 202 || status === 404;
 
