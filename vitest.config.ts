@@ -8,6 +8,12 @@ const FUZZ = isShort
   ? { seed, isShort, malformed: 5_000, valid: 1_000, raw: 300, sequences: 200 }
   : { seed, isShort, malformed: 120_000, valid: 10_000, raw: 5_000, sequences: 5_000 };
 
+/** Like FUZZ and its seed; test/faults/run.mjs sets both. */
+const FAULTS = {
+  seed: Number(process.env['FAULTS_SEED'] ?? randomInt(2 ** 31)),
+  isShort: process.env['FAULTS'] === 'short',
+};
+
 /** On PostgreSQL and the SNS/SQS emulator. */
 const SERVICE = {
   globalSetup: ['test/support/infrastructure.ts'],
@@ -18,7 +24,7 @@ const SERVICE = {
 
 /**
  * `rules` reads the sources only, `service` runs on PostgreSQL and the SNS/SQS emulator, `browser` adds Chromium, `fuzz`
- * sends what nobody would, in its short form with FUZZ=short, and `load` needs the machine for itself.
+ * sends what nobody would, in its short form with FUZZ=short, `faults` breaks things, and `load` needs the machine for itself.
  */
 export default defineConfig({
   test: {
@@ -29,7 +35,7 @@ export default defineConfig({
       {
         test: {
           ...{ ...SERVICE, name: 'service', include: ['test/**/*.test.ts'] },
-          exclude: ['test/rules/**', 'test/browser/**', 'test/fuzz/**', 'test/load/**'],
+          exclude: ['test/rules/**', 'test/browser/**', 'test/faults/**', 'test/fuzz/**', 'test/load/**'],
         },
       },
       { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 120_000 } },
@@ -37,6 +43,13 @@ export default defineConfig({
         test: {
           ...{ ...SERVICE, name: 'load', include: ['test/load/**/*.test.ts'] },
           ...{ testTimeout: 120_000, fileParallelism: false },
+        },
+      },
+      {
+        test: {
+          ...{ ...SERVICE, name: 'faults', include: ['test/faults/**/*.test.ts'] },
+          // In short, rows mostly wait for leases, and may wait together; in full, times are measured.
+          ...{ fileParallelism: FAULTS.isShort, provide: { faults: FAULTS } },
         },
       },
       {

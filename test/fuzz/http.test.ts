@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startGuardedService } from '../support/auth.ts';
 import { type Contract, type Document, openContract } from '../support/contract.ts';
+import { createRandom } from '../support/random.ts';
 import { call, type Reply, type TestService } from '../support/service.ts';
 import { countSockets, findHarm } from './aftermath.ts';
 import { learn, type Source } from './base.ts';
@@ -9,7 +10,7 @@ import { listOperations, type Operation } from './document.ts';
 import { createMalformedInputs } from './malformed-inputs.ts';
 import type { Input } from './request.ts';
 import { createRequestJudge } from './request-judge.ts';
-import { createRandom, FUZZ, FUZZ_TIMEOUT_MS, RERUN } from './settings.ts';
+import { FUZZ, FUZZ_TIMEOUT_MS, RERUN } from './settings.ts';
 import { createValidInputs } from './valid-inputs.ts';
 
 let service: TestService;

@@ -1,12 +1,12 @@
 import { METHODS } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import * as fc from 'fast-check';
+import { pick } from '../support/random.ts';
 import { createStream, mutant } from './arbitraries.ts';
 import { composeBase, fillPath, type Source } from './base.ts';
 import { type BodyType, CORPUS, type FieldType, toBytes } from './corpus.ts';
 import type { Operation, Schema } from './document.ts';
 import { fitHeader, fitTarget, type Input } from './request.ts';
-import { pick } from './settings.ts';
 
 /** Headers that are read somewhere on the way, beside those of the document. */
 const HEADERS = [

@@ -1,4 +1,4 @@
-import { pick } from './settings.ts';
+import { pick } from '../support/random.ts';
 
 /** Changes of one request. */
 const CHANGES_MAX = 2;

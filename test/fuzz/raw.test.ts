@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bearer, startGuardedService } from '../support/auth.ts';
 import { type Contract, openContract } from '../support/contract.ts';
+import { createRandom, pick } from '../support/random.ts';
 import { call, type TestService } from '../support/service.ts';
 import { countSockets, findHarm } from './aftermath.ts';
 import { HANG_MS } from './connection.ts';
 import { type RawOutcome, writeRaw } from './raw-connection.ts';
 import { mutate } from './raw-mutations.ts';
 import { listSequences, type Sequence } from './raw-sequences.ts';
-import { createRandom, FUZZ, FUZZ_TIMEOUT_MS, pick, RERUN } from './settings.ts';
+import { FUZZ, FUZZ_TIMEOUT_MS, RERUN } from './settings.ts';
 
 let service: TestService;
 let key: string;

@@ -1,9 +1,9 @@
 import * as fc from 'fast-check';
+import { pick } from '../support/random.ts';
 import { createStream, valid } from './arbitraries.ts';
 import { composeValid, type Draw, type Source } from './base.ts';
 import type { Operation, Parameter } from './document.ts';
 import type { Input } from './request.ts';
-import { pick } from './settings.ts';
 
 /** Headers of which the document says no more than that they are text. A wait is short, as there is nothing to wait for. */
 const HEADERS: Record<string, fc.Arbitrary<string>> = {

@@ -7,7 +7,7 @@ import { SNSClient } from '@aws-sdk/client-sns';
 import { onTestFinished } from 'vitest';
 
 /** One entry of a PublishBatch. `bytes` is what SNS counts: the body, and name, type and value of each attribute. */
-type SinkEntry = {
+export type SinkEntry = {
   id: string;
   body: string;
   attributes: Record<string, string>;
@@ -19,7 +19,7 @@ type SinkEntry = {
 export type SinkCall = { number: number; entries: SinkEntry[]; bytes: number };
 
 /** What the sink does with a call. Without anything: it accepts every entry and says so. */
-type Answer = {
+export type Answer = {
   /** Refuses the call as a whole. */
   refuse?: { status: number; code: string; message?: string };
   /** Fails single entries and accepts the others. */
@@ -56,9 +56,10 @@ export async function startSink(): Promise<Sink> {
   const calls: SinkCall[] = [];
   const accepted: Sink['accepted'] = [];
   const receive = async (request: IncomingMessage, response: ServerResponse) => {
-    const entries = await readEntries(request).catch(() => null);
+    const form = await text(request).catch(() => null);
     // The client hung up in the middle of its call.
-    if (entries === null) return;
+    if (form === null) return;
+    const entries = readEntries(new URLSearchParams(form));
     const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
     const call = { number: calls.length + 1, entries, bytes };
     calls.push(call);
@@ -95,8 +96,8 @@ function connect(endpoint: string, timeoutMs = 10_000): SNSClient {
   return sns;
 }
 
-async function readEntries(request: IncomingMessage): Promise<SinkEntry[]> {
-  const form = new URLSearchParams(await text(request));
+/** The entries of a PublishBatch in the query protocol. */
+export function readEntries(form: URLSearchParams): SinkEntry[] {
   const entries: SinkEntry[] = [];
   for (let index = 1; form.has(`PublishBatchRequestEntries.member.${index}.Id`); index++) {
     entries.push(readEntry(form, `PublishBatchRequestEntries.member.${index}`));
@@ -134,7 +135,7 @@ async function reply(response: ServerResponse, call: SinkCall, answer: Answer, a
 const NAMESPACE = 'xmlns="http://sns.amazonaws.com/doc/2010-03-31/"';
 
 /** Accepts the entries that do not fail, and says what became of each. */
-function renderResult(entries: SinkEntry[], fail: Answer['fail'], accepted: Sink['accepted']): string {
+export function renderResult(entries: SinkEntry[], fail: Answer['fail'], accepted: Sink['accepted']): string {
   let [successful, failed] = ['', ''];
   for (const entry of entries) {
     const fault = fail?.(entry);
@@ -152,7 +153,8 @@ function renderResult(entries: SinkEntry[], fail: Answer['fail'], accepted: Sink
   return `<PublishBatchResponse ${NAMESPACE}><PublishBatchResult>${result}</PublishBatchResult></PublishBatchResponse>`;
 }
 
-function renderError({ status, code, message = code }: NonNullable<Answer['refuse']>): string {
+/** An error as the query protocol has it. */
+export function renderError({ status, code, message = code }: NonNullable<Answer['refuse']>): string {
   const type = status < 500 ? 'Sender' : 'Receiver';
   const error = `<Type>${type}</Type><Code>${code}</Code><Message>${message}</Message>`;
   return `<ErrorResponse ${NAMESPACE}><Error>${error}</Error><RequestId>${randomUUID()}</RequestId></ErrorResponse>`;
