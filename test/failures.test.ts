@@ -192,9 +192,9 @@ describe('the reason of a refusal', () => {
   });
 
   it('is cut to its bound, and between characters', () => {
-    const { reason } = describeRefusal('C'.repeat(1_000), `${'x'.repeat(499)}😀${'y'.repeat(100_000)}`);
+    const { reason } = describeRefusal('C'.repeat(1_000), `${'x'.repeat(498)}😀${'y'.repeat(100_000)}`);
 
-    expect(reason).toBe(`${'x'.repeat(499)}…`);
+    expect(reason).toBe(`${'x'.repeat(498)}…`);
     expect(describeRefusal('C'.repeat(1_000), '').code).toHaveLength(100);
   });
 });
@@ -398,6 +398,7 @@ describe('a retry whose process died', () => {
     expect(second).toEqual({ ...first, attempt: first.attempt + 1, claimed_at: second?.claimed_at });
     expect(await settlePage(db, first, result)).toBe(false);
     expect(await readCounts(db, id)).toMatchObject({ published: 1, failed: 0, pending: 2 });
+    expect(await readFailed(id)).toEqual([]);
 
     await dispatchAll(deps);
 

@@ -6,7 +6,7 @@ import { notificationProgressSchema } from './progress-schema.ts';
 import { isDispatched, toResource, UNREAD_COLUMNS } from './resource.ts';
 import { findYardstick } from './yardstick.ts';
 
-/** How far a notification has come, as JSON on one line. `isLast`: nothing of it is left to do, so that it stays so. */
+/** How far a notification has come, as JSON on one line. `isLast`: nothing of it is left to do, so that it stays so unless it is retried. */
 type Progress = { data: string; isLast: boolean };
 
 /** @throws ServiceError notification_not_found, also when it is out of reach */

@@ -22,7 +22,7 @@ const UNPRINTABLE = /[\p{Cc}\p{Cs}]+/gu;
  * are in no manifest, no list and no log, so that whatever looks like one is taken out before anybody sees it.
  */
 export function describeRefusal(code: string, reason: string): Refusal {
-  return { code: hideAddresses(code).slice(0, CODE_CHARS_MAX), reason: cut(hideAddresses(reason)) };
+  return { code: cut(hideAddresses(code), CODE_CHARS_MAX), reason: cut(hideAddresses(reason), REASON_CHARS_MAX) };
 }
 
 function hideAddresses(text: string): string {
@@ -32,6 +32,6 @@ function hideAddresses(text: string): string {
 }
 
 /** Not in the middle of a character, half of which is none to the database. */
-function cut(text: string): string {
-  return text.length <= REASON_CHARS_MAX ? text : `${text.slice(0, REASON_CHARS_MAX).replace(/\p{Cs}$/u, '')}…`;
+function cut(text: string, charsMax: number): string {
+  return text.length <= charsMax ? text : `${text.slice(0, charsMax - 1).replace(/\p{Cs}$/u, '')}…`;
 }

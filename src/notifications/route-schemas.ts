@@ -101,7 +101,7 @@ export const eventsRoute = {
   ...requires('notifications:read', 'notifications:read:all'),
   ...{ tags, operationId: 'watchNotification', summary: 'Watch a notification' },
   description:
-    'A stream of server-sent events (WHATWG HTML, section 9.2). At once, and then whenever it has changed, at most twice a second, an event `progress` with a `NotificationProgress` as its data. When nothing is left to do, pages of a canceled one included, the event `end` instead, with the id `end` and the counts as they stay, and the stream ends; one that ends without it, at the latest after five minutes, goes on where the client reconnects. Lines that begin with a colon are comments, which keep the connection open.',
+    'A stream of server-sent events (WHATWG HTML, section 9.2). At once, and then whenever it has changed, at most twice a second, an event `progress` with a `NotificationProgress` as its data. When nothing is left to do, pages of a canceled one included, the event `end` instead, with the id `end` and the counts as they stay, and the stream ends; one that ends without it, at the latest after five minutes, goes on where the client reconnects. A retry after the end takes a new stream, without `Last-Event-ID`. Lines that begin with a colon are comments, which keep the connection open.',
   params: notificationParams,
   headers: progressEventsHeaders,
   response: {
