@@ -1,7 +1,8 @@
 import { closeBooks } from './books.ts';
-import { broadcast, notifySurely, untilCompleted } from './client.ts';
+import { notifySurely, untilCompleted } from './client.ts';
 import { crash, duplicatesOf, type Kill, measureResumes } from './crashes.ts';
 import { type Instance, startInstance } from './fleet.ts';
+import { slowDown } from './plans.ts';
 import { type DatabaseProxy, startProxy, type Treatment } from './proxy.ts';
 import { type Rig, until } from './rig.ts';
 import { describeRow } from './row.ts';
@@ -10,6 +11,7 @@ import { STATEMENTS } from './statements.ts';
 const RESUME_MS_MAX = 15_000;
 /** For a point to be reached once a broadcast has begun. */
 const REACH_TIMEOUT_MS = 120_000;
+const CALL_MS = 100;
 const size = { users: { full: 100_000, short: 2_000 }, limitSeconds: { full: 900, short: 200 } };
 
 /** The victim, before whose database the proxy is; `reach` is called when it is where it has to die. */
@@ -64,20 +66,21 @@ const startVictim = (rig: Rig, { url }: DatabaseProxy) =>
 
 type Attempt = { fleet: Instance[]; proxy: DatabaseProxy; spring: (trap: Trap) => void };
 
-/** Notifies everyone and one user, kills the victim where the trap says, and starts it again. */
+/** Notifies everyone by the victim, kills it where the trap says, and starts it again. */
 async function killAt(rig: Rig, { fleet, proxy, spring }: Attempt): Promise<Kill> {
   const [victim, other] = fleet;
   if (victim === undefined || other === undefined) throw new Error('There have to be two.');
   let isReached = false;
+  // Slow enough for both to get pages. A trap may have a plan of its own.
+  slowDown(rig, CALL_MS);
   spring({ rig, proxy, reach: () => (isReached = true) });
-  // Of the victim first; when it has died of that, of the other one, under the same key.
-  const single = notifySurely(rig, () => (isReached ? [other] : [victim]), `single-${rig.promised.size}`, 3);
-  await broadcast(rig, other);
+  // When the victim has died of it, the other one is asked under the same key.
+  const accepted = notifySurely(rig, () => (isReached ? [other] : [victim]), `broadcast-${rig.promised.size}`, null);
   await until(rig, 'the point to be reached', REACH_TIMEOUT_MS, () => isReached);
   const kill = await crash(rig, victim);
   proxy.treat(() => 'pass');
-  rig.oracle.plan(() => ({}));
-  await single;
+  slowDown(rig, 0);
+  await accepted;
   fleet[0] = await startVictim(rig, proxy);
   return kill;
 }

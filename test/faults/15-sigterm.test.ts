@@ -19,9 +19,9 @@ describeRow({ number: 15, fault: 'SIGTERM under load, again and again', ...size 
   const fleet: Instance[] = await startFleet(rig, ['a', 'b']);
   slowDown(rig, CALL_MS);
   const over = new AbortController();
-  const dropped: string[] = [];
+  const answers: Answers = { refused: [], dropped: [] };
   const callers = Promise.all(
-    Array.from({ length: CALLERS }, (_, n) => load(rig, { fleet, over: over.signal, name: `caller-${n}`, dropped })),
+    Array.from({ length: CALLERS }, (_, n) => load(rig, { fleet, over: over.signal, name: `caller-${n}`, answers })),
   );
 
   const ends: { code: number | null; ms: number }[] = [];
@@ -30,7 +30,7 @@ describeRow({ number: 15, fault: 'SIGTERM under load, again and again', ...size 
     if (oldest === undefined) throw new Error('There is nobody to stop.');
     await keepBroadcasting(rig, oldest);
     await sleep(drawMs(rig, 200, 800));
-    // Whoever balances the load is told of the other one when this one is gone: until then both get requests.
+    // Both get requests until this one is gone, as nobody tells the callers.
     const replacement = await startInstance(rig, oldest.name);
     fleet.push(replacement);
     const at = performance.now();
@@ -51,29 +51,38 @@ describeRow({ number: 15, fault: 'SIGTERM under load, again and again', ...size 
     need: {
       'every stop ends with 0': ends.every(({ code }) => code === 0),
       'every stop takes at most 10 s': slowest <= STOP_MS_MAX,
-      'no request is dropped': dropped.length === 0,
+      'no request is dropped': answers.dropped.length === 0,
     },
     figures: {
       stops,
       'slowest stop s': (slowest / 1_000).toFixed(1),
       requests: rig.promised.size,
-      dropped: [...new Set(dropped)].join(', ') || 'none',
+      ...{ refused: list(answers.refused), dropped: list(answers.dropped) },
     },
   };
 });
 
-type Load = { fleet: Instance[]; over: AbortSignal; name: string; dropped: string[] };
+type Load = { fleet: Instance[]; over: AbortSignal; name: string; answers: Answers };
 
-/** Notifies one user after the other until it is over, of one process after the other. */
-async function load(rig: Rig, { fleet, over, name, dropped }: Load): Promise<void> {
-  for (let count = 1; !over.aborted && !rig.signal.aborted; count++) {
-    const user_id = 1 + Math.floor(rig.random() * rig.users);
-    const instance = fleet[count % fleet.length];
-    if (instance === undefined) continue;
-    const { status, error, body } = await notify(instance, `${name}-${count}`, user_id);
-    if (status === 202) rig.promised.set(String(body['id']), [user_id]);
+/** What was not a 202: refusals that say when to come again, and requests that got no answer, or a wrong one. */
+type Answers = { refused: string[]; dropped: string[] };
+
+/** Notifies one user after the other until it is over, of one process after the other, each under a key until accepted. */
+async function load(rig: Rig, { fleet, over, name, answers }: Load): Promise<void> {
+  for (let count = 1, turn = 0; !over.aborted && !rig.signal.aborted; turn++) {
+    const user_id = 1 + ((count * CALLERS) % rig.users);
+    const instance = fleet[turn % fleet.length];
+    if (instance === undefined) throw new Error('There is nobody to ask.');
+    const { status, error, body, retryAfter } = await notify(instance, `${name}-${count}`, user_id);
+    const said = [status ?? error, body['code']].join(' ').trim();
+    if (status === 202) {
+      rig.promised.set(String(body['id']), [user_id]);
+      count += 1;
+    } else if (status === 503 && retryAfter !== undefined) answers.refused.push(said);
     // A connection that is refused was never accepted: the caller takes another process.
-    else if (error !== 'ECONNREFUSED') dropped.push(`${status ?? error}`);
+    else if (error !== 'ECONNREFUSED') answers.dropped.push(said);
     await sleep(CALL_PAUSE_MS);
   }
 }
+
+const list = (said: string[]) => (said.length === 0 ? 'none' : `${said.length}: ${[...new Set(said)].join(', ')}`);

@@ -74,30 +74,30 @@ export async function keepBroadcasting(rig: Rig, instance: Instance): Promise<vo
 const PAYLOAD = 'Your statement is ready';
 
 /**
- * Notifies one user under a key, of whichever process answers, and again until one has accepted it.
+ * Notifies a user, or with null everyone, under a key, by whichever process answers, and again until one has accepted it.
  *
- * @returns every id that it was accepted under.
+ * @returns the id that it was accepted under.
  */
 export async function notifySurely(
   rig: Rig,
   instances: () => Instance[],
   key: string,
-  user_id: number,
+  user_id: number | null,
 ): Promise<string> {
   for (;;) {
     const { status, body } = await notify(pick(rig.random, instances()), key, user_id);
     if (status === 202) {
       const id = String(body['id']);
-      rig.promised.set(id, [user_id]);
+      rig.promised.set(id, user_id === null ? null : [user_id]);
       return id;
     }
     await sleep(RETRY_PAUSE_MS, undefined, { signal: rig.signal });
   }
 }
 
-/** Notifies one user under a key. */
-export function notify(instance: Instance, key: string, user_id: number): Promise<Reply> {
-  const body = { payload: PAYLOAD, user_ids: [user_id] };
+/** Notifies a user, or with null everyone, under a key. */
+export function notify(instance: Instance, key: string, user_id: number | null): Promise<Reply> {
+  const body = { payload: PAYLOAD, ...(user_id !== null && { user_ids: [user_id] }) };
   return send(instance, { method: 'POST', path: '/notifications', body, headers: { 'idempotency-key': key } });
 }
 
