@@ -26,8 +26,8 @@ export function coalesceReads<Row extends { user_id: number }>(db: Database, sel
     reading += 1;
     try {
       const ids = `{${batch.map(({ userId }) => userId).join()}}`;
-      const { rows } = await queryPool<Row>(db, Prisma.sql`${selected} where user_id = any(${ids}::int[])`);
-      const found = new Map(rows.map((row) => [row.user_id, row]));
+      const { rows } = await queryPool(db, Prisma.sql`${selected} where user_id = any(${ids}::int[])`);
+      const found = new Map((rows as Row[]).map((row) => [row.user_id, row]));
       for (const { userId, resolve } of batch) resolve(found.get(userId) ?? null);
     } catch (error) {
       for (const { reject } of batch) reject(error);

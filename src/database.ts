@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PrismaPg } from '@prisma/adapter-pg';
-import { Pool, type QueryResultRow } from 'pg';
+import { Pool } from 'pg';
 import { Prisma, PrismaClient } from './generated/client.ts';
 
 /** The Prisma client, the repository, on one pool, by which go the statements that carry the load: see `queryPool`. */
@@ -81,11 +81,11 @@ export function readPoolUse({ pool }: Database): PoolUse {
  * Runs a statement past Prisma, which copies parameters and rows several times: a third of the time of an import and most of
  * its garbage, half of what a page costs. Its rows are as node-postgres reads them, and so are its errors.
  */
-export async function queryPool<Row extends QueryResultRow>(
+export async function queryPool(
   { pool, nameStatement }: Database,
   { text, values }: Prisma.Sql,
-): Promise<{ rows: Row[]; rowCount: number | null }> {
-  return pool.query<Row>({ name: nameStatement(text), text, values });
+): Promise<{ rows: unknown[]; rowCount: number | null }> {
+  return pool.query({ name: nameStatement(text), text, values });
 }
 
 /** The same for one that adds rows: anew, once, when somebody else has just added one of them. Then it finds it. */

@@ -324,17 +324,18 @@ describe('a canceled notification', () => {
     await addUsers(db, range(1, 10));
     const id = await accept(db);
 
-    const canceled = await db.$transaction(async (rival) => {
-      await cutPage(rival as Database, deps);
-      const waiting = controlNotification(db, 'cancel', { id, owner: null, actor: ACTOR });
-      await eventually(async () => {
-        const locks = await db.$queryRaw<unknown[]>`select 1 from pg_locks where not granted`;
-        expect(locks).not.toHaveLength(0);
-      });
-      return { waiting };
+    const rival = await db.pool.connect();
+    await rival.query('begin');
+    await cutPage({ pool: rival, nameStatement: db.nameStatement } as unknown as Database, deps);
+    const canceling = controlNotification(db, 'cancel', { id, owner: null, actor: ACTOR });
+    await eventually(async () => {
+      const locks = await db.$queryRaw<unknown[]>`select 1 from pg_locks where not granted`;
+      expect(locks).not.toHaveLength(0);
     });
+    await rival.query('commit');
+    rival.release();
 
-    expect((await canceled.waiting).counts).toMatchObject({ targeted: 10, pending: 3, suppressed: { canceled: 7 } });
+    expect((await canceling).counts).toMatchObject({ targeted: 10, pending: 3, suppressed: { canceled: 7 } });
   });
 });
 

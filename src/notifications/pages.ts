@@ -59,7 +59,7 @@ export const leaseEnd = (leaseSeconds: number) => Prisma.sql`now() + make_interv
  * Whether it is withdrawn is read off the locked row: the other `n` is as it was when the statement began.
  */
 export async function reclaimPage(db: Database, leaseSeconds: number): Promise<ClaimedPage | null> {
-  const { rows } = await queryPool<ClaimedPage>(
+  const { rows } = await queryPool(
     db,
     Prisma.sql`
     with expired as (
@@ -79,7 +79,8 @@ export async function reclaimPage(db: Database, leaseSeconds: number): Promise<C
       case when expired.status in ('canceled', 'expired') then expired.status::text
            when expired.expires_at <= now() then 'expired' end as withdrawn`,
   );
-  return rows[0] ?? null;
+  const [page] = rows as ClaimedPage[];
+  return page ?? null;
 }
 
 /**
@@ -100,7 +101,7 @@ export async function cutPage(
   db: Database,
   { pageUsers, leaseSeconds }: { pageUsers: number; leaseSeconds: number },
 ): Promise<ClaimedPage | NoPage | null> {
-  const { rows } = await queryPool<ClaimedPage & Found>(
+  const { rows } = await queryPool(
     db,
     Prisma.sql`
     with due as (
@@ -146,7 +147,7 @@ export async function cutPage(
     select due.id, due.exhausted, due.expired, range.users, ${CLAIMED}, null::int[] as retrying, null as withdrawn
     from due cross join range left join n on n.id = due.id left join p on p.notification_id = due.id`,
   );
-  const [row] = rows;
+  const [row] = rows as (ClaimedPage & Found)[];
   if (row === undefined) return null;
   const { id, exhausted, expired, users, ...page } = row;
   if (expired) return { kind: 'expired', notification_id: id };

@@ -48,7 +48,7 @@ export async function resolveRange(db: Database, range: AudienceRange, channels:
     select ${id} as user_id, ${selectAddresses(channels)}, ${selectReason(channels)} as reason
     from ${joined}
     order by 1`;
-  return splitRows((await queryPool<Row>(db, statement)).rows);
+  return splitRows((await queryPool(db, statement)).rows as Row[]);
 }
 
 async function withdrawEveryone(db: Database, range: AudienceRange, reason: Reason): Promise<Resolved> {

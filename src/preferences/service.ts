@@ -82,8 +82,8 @@ export async function patchPreference(
       returning user_id, email_enabled, sms_enabled
     ), ${audited(actor, { action: 'preference.patch', object: nameObject(user_id), outcome: 'changed' })}
     select * from written`;
-  const { rows } = await queryPool<Preference>(db, statement);
-  const [row] = rows;
+  const { rows } = await queryPool(db, statement);
+  const [row] = rows as Preference[];
   if (row === undefined) throw new ServiceError('preference_not_found');
   return row;
 }

