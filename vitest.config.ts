@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config';
 const seed = Number(process.env['FUZZ_SEED'] ?? randomInt(2 ** 31));
 const isShort = process.env['FUZZ'] === 'short';
 const FUZZ = isShort
-  ? { seed, isShort, malformed: 5_000, valid: 1_000, raw: 300, sequences: 200 }
+  ? { seed, isShort, malformed: 5_000, valid: 2_000, raw: 300, sequences: 200 }
   : { seed, isShort, malformed: 120_000, valid: 10_000, raw: 5_000, sequences: 5_000 };
 
 /** Like FUZZ and its seed; test/faults/run.mjs sets both. */
