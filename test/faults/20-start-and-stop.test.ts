@@ -33,7 +33,7 @@ describeRow({ number: 20, fault: 'started and stopped again and again', ...size 
     `select from pg_stat_activity where application_name = 'notification-service' and datname = current_database()`,
   );
   // What the last stop gave back.
-  await untilCompleted(rig).catch(() => undefined);
+  await untilCompleted(rig);
 
   const books = await closeBooks(rig);
   return {

@@ -101,13 +101,18 @@ export function notify(instance: Instance, key: string, user_id: number | null):
   return send(instance, { method: 'POST', path: '/notifications', body, headers: { 'idempotency-key': key } });
 }
 
-/** Waits until everything that was promised has ended. */
-export async function untilCompleted(rig: Rig, timeoutMs = COMPLETION_TIMEOUT_MS): Promise<void> {
-  await until(rig, 'every notification to be completed', timeoutMs, async () => {
+/** Waits until everything has ended. What has not is in the books then, with everybody who was not told. */
+export async function untilCompleted(rig: Rig): Promise<void> {
+  const isCompleted = async () => {
     rig.imbalances.push(...(await findImbalance(rig)));
     const { rows } = await rig.sql.query(
       `select from notifications where status not in ('completed', 'canceled', 'expired') or open_pages > 0 limit 1`,
     );
     return rows.length === 0;
+  };
+  const timeoutMs = COMPLETION_TIMEOUT_MS[rig.isShort ? 'short' : 'full'];
+  await until(rig, 'every notification to be completed', timeoutMs, isCompleted).catch((error: Error) => {
+    rig.signal.throwIfAborted();
+    rig.imbalances.push(error.message);
   });
 }

@@ -1,10 +1,9 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { applyMigrations } from '../../prisma/migrate.ts';
 import { startPostgres } from '../../src/local/postgres.ts';
-import { isListening } from '../support/process.ts';
+import { isListening, waitFor } from '../support/process.ts';
 
 /** A PostgreSQL of a row's own, migrated and empty, that survives being stopped hard as one in production does. */
 export type Postgres = {
@@ -30,7 +29,7 @@ export async function openPostgres(): Promise<Postgres> {
       const [pid = ''] = (await readFile(join(dataDir, 'postmaster.pid'), 'utf8')).split('\n');
       // An immediate shutdown, as after a power failure, but that no process is left behind.
       process.kill(Number(pid), 'SIGQUIT');
-      while (await isListening(port)) await sleep(20);
+      await waitFor('PostgreSQL to be gone', async () => !(await isListening(port)));
       // The process around it takes its time, as it has nobody to stop.
       stopped.push(running.stop());
     },

@@ -1,7 +1,7 @@
 import type { Rig } from './rig.ts';
 
 /** How long a row may take to end what is under way: a lease that has to run out, a backoff, and the rest of a broadcast. */
-export const COMPLETION_TIMEOUT_MS = 180_000;
+export const COMPLETION_TIMEOUT_MS = { full: 180_000, short: 60_000 };
 
 /** Notifications whose counts do not add up at this moment: what is pending is what open pages and the rest of a list have. */
 export async function findImbalance({ sql }: Pick<Rig, 'sql'>): Promise<string[]> {
