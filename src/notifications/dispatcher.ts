@@ -171,8 +171,8 @@ async function dispatchPage(deps: DispatcherDeps, page: ClaimedPage, abandoned: 
     if (abandoned.aborted) {
       measures.pages.released += 1;
       await releasePage(deps.db, page);
-      // Whatever the error says: waits that are aborted bring an error of their own.
     } else if (lease.signal.aborted) {
+      // Whatever the error says: waits that are aborted bring an error of their own.
       measures.lease.lost += 1;
       log.warn('lease lost while publishing; another process has the page');
     } else throw error;

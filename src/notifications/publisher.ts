@@ -50,8 +50,9 @@ type Deps = Pick<Options, 'governor' | 'measures' | 'log'> & { send: PublishBatc
 
 /**
  * Publishes to one topic with at most `concurrency` calls at a time, each when the governor admits it. Throttling, 5xx,
- * timeouts and missing rights are waited out, however long they last, and an outage by all batches together: only a message that SNS refuses as such ends as
- * refused, and alone. Whoever has one batch only does not wait behind the pages of a broadcast.
+ * timeouts and missing rights are waited out, however long they last, an outage by all batches together: only a message
+ * that SNS refuses as such ends as refused, and alone. Whoever has one batch only does not wait behind the pages of a
+ * broadcast.
  */
 export function createPublisher({ sns, topicArn, concurrency, ...options }: Options): Publisher {
   const { measures, log, probeIntervalMs = PROBE_INTERVAL_MS } = options;
