@@ -13,6 +13,7 @@ export async function describeApi(): Promise<object> {
     authenticate: async () => ANONYMOUS,
     ...{ rateLimits: { perAddress: 0, perPrincipal: 0 }, trustProxy: [], corsOrigins: [] },
     ...{
+      publishRate: 1,
       packing: { pageUsers: 1, recipientsPerMessage: 1 },
       allowances: { broadcastsPerHour: 0, recipientsPerDay: null },
     },

@@ -10,6 +10,7 @@ import { type Config, ConfigError } from './config.ts';
 import { createDatabase, type Database, readPoolUse } from './database.ts';
 import { createMetrics } from './http/metrics.ts';
 import { createLogger } from './log.ts';
+import { findDefaultRate } from './notifications/default-rate.ts';
 import { type Dispatcher, runDispatcher } from './notifications/dispatcher.ts';
 import { createFaultLog } from './notifications/fault-log.ts';
 import { createGovernor } from './notifications/governor.ts';
@@ -57,6 +58,7 @@ export async function start(config: Config, log: Logger = createLogger(config)):
     authenticate: createAuthenticator(config, db),
     rateLimits: { perAddress: config.RATE_LIMIT_PER_ADDRESS, perPrincipal: config.RATE_LIMIT_PER_PRINCIPAL },
     ...{ trustProxy: config.TRUST_PROXY, corsOrigins: config.CORS_ORIGINS },
+    publishRate: config.PUBLISH_RATE_LIMIT ?? findDefaultRate(config.SNS_TOPIC_ARN),
     packing: { pageUsers: config.PAGE_USERS, recipientsPerMessage: config.RECIPIENTS_PER_MESSAGE },
     allowances: {
       broadcastsPerHour: config.BROADCAST_MAX_PER_HOUR,

@@ -27,7 +27,7 @@ const COMPLETED = {
   ...{ ...DISPATCHING, status: 'completed', completed_at: '2026-01-05T08:30:02.000Z', progress: 1, rate: null },
   counts: { ...COUNTS, published: 2, pending: 0, messages: 2, by_channel: { email: 2, sms: 1 } },
 };
-const PREVIEW = { ...COUNTS, targeted: 1500, published: 1234 };
+const PREVIEW = { estimated_seconds: 0.1, ...COUNTS, targeted: 1500, published: 1234 };
 
 /** What a service answers to whom it refuses. */
 const problem = (status: number, code: string, detail: string, more: object = {}) => ({

@@ -63,7 +63,7 @@ describe('npm run notify', () => {
     expect(before).toEqual([]);
     expect(preview).toEqual({
       ...{ 'would be told': '1,190', email: '1,190', sms: '1,100' },
-      ...{ 'not told': '10', 'no preferences': '10', messages: '1,190' },
+      ...{ 'not told': '10', 'no preferences': '10', messages: '1,190', 'seconds at least': '0.1' },
     });
     expect(code).toBe(0);
     expect(await listSent()).toEqual([{ everyone: true, payload: 'Your statement is ready', user_ids: [] }]);

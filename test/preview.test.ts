@@ -241,7 +241,7 @@ describe('POST /notifications/preview', () => {
     expect(reply).toMatchObject({
       status: 200,
       body: {
-        ...{ targeted: 3, published: 2, by_channel: { email: 2, sms: 0 }, messages: 2 },
+        ...{ targeted: 3, published: 2, by_channel: { email: 2, sms: 0 }, messages: 2, estimated_seconds: 0.1 },
         suppressed: { unknown_user: 1, no_preferences: 0, opted_out: 0, no_contact: 0, canceled: 0, expired: 0 },
       },
     });

@@ -12,6 +12,7 @@ import { acceptNotification, needsCount } from './accept.ts';
 import type { Allowances } from './allowances.ts';
 import type { Packing } from './audience.ts';
 import { createCountQueue } from './count-queue.ts';
+import { estimateSeconds } from './default-rate.ts';
 import { listFailures } from './failures.ts';
 import type { NotificationInput } from './input-schema.ts';
 import type { Owner } from './lifecycle.ts';
@@ -50,13 +51,15 @@ export type NotificationDeps = {
   inTime: InTime;
   /** How the dispatchers cut pages and pack messages. */
   packing: Packing;
+  /** Messages a second that may be published, by all processes together. */
+  publishRate: number;
   /** What a principal may send for whom nothing else is said. */
   allowances: Allowances;
 };
 
 /** `/notifications`: accept, preview, read, watch, control. */
 export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps): void {
-  const { db, onAccept, stopping, inTime, packing } = deps;
+  const { db, onAccept, stopping, inTime, packing, publishRate } = deps;
   const countInTurn = createCountQueue();
   const waitingRoom = createWaitingRoom();
   const readProgress = createProgressReader(db, EVENT_INTERVAL_MS);
@@ -97,9 +100,11 @@ export function notificationRoutes(app: FastifyInstance, deps: NotificationDeps)
   const counting = { schema: previewRoute, bodyLimit: NOTIFICATION_BODY_BYTES_MAX, ...UNHURRIED };
   routes.post('/notifications/preview', counting, (request) => {
     requireAudienceScope(request);
-    return whileWanted(request, stopping, (signal) =>
-      countInTurn(request.body, signal, () => previewNotification(db, request.body, packing, signal)),
-    );
+    return whileWanted(request, stopping, async (signal) => {
+      const count = () => previewNotification(db, request.body, packing, signal);
+      const preview = await countInTurn(request.body, signal, count);
+      return { ...preview, estimated_seconds: estimateSeconds(preview.messages, publishRate) };
+    });
   });
   routes.get('/notifications', { schema: listRoute }, async (request, reply) => {
     const { query, url } = request;

@@ -38,6 +38,12 @@ export const previewSchema = z
     targeted: count.describe('Users of the audience.'),
     ...countsSchema.pick({ published: true, suppressed: true, by_channel: true }).shape,
     messages: count.describe('SNS messages that would be published.'),
+    estimated_seconds: z
+      .number()
+      .min(0)
+      .describe(
+        'The least time to publish them: at the rate that the service is limited to, else at the default quota of SNS in its region.',
+      ),
   })
   .meta({
     id: 'Preview',
@@ -45,7 +51,7 @@ export const previewSchema = z
     example: {
       ...{ targeted: 3, published: 2 },
       suppressed: { unknown_user: 0, no_preferences: 1, opted_out: 0, no_contact: 0, canceled: 0, expired: 0 },
-      ...{ by_channel: { email: 2, sms: 1 }, messages: 2 },
+      ...{ by_channel: { email: 2, sms: 1 }, messages: 2, estimated_seconds: 0.1 },
     },
   });
 

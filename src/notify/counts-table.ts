@@ -5,13 +5,15 @@ import { showNumber } from './terminal-text.ts';
 type Row = { name: string; value: string; part?: boolean };
 
 /** What a notification to everyone would come to, as a table. */
-export function describePreview({ published, suppressed, by_channel, messages }: PreviewReply): string {
+export function describePreview(preview: PreviewReply): string {
+  const { published, suppressed, by_channel, messages, estimated_seconds } = preview;
   return layOut([
     { name: 'would be told', value: showNumber(published) },
     ...countParts(by_channel),
     { name: 'not told', value: showNumber(sum(suppressed)) },
     ...countParts(keepPositive(suppressed)),
     { name: 'messages', value: showNumber(messages) },
+    { name: 'seconds at least', value: showSeconds(estimated_seconds) },
   ]);
 }
 

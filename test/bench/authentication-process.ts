@@ -77,6 +77,7 @@ async function openApp(variables: Record<string, string>): Promise<FastifyInstan
     ...{ db, log: createLogger(config), api: true, stopping: new AbortController().signal },
     ...{ onAccept: () => undefined, authenticate: createAuthenticator(config, db) },
     ...{ rateLimits: { perAddress: 0, perPrincipal: 0 }, trustProxy: [], corsOrigins: [] },
+    publishRate: 30_000,
     packing: { pageUsers: config.PAGE_USERS, recipientsPerMessage: config.RECIPIENTS_PER_MESSAGE },
     allowances: { broadcastsPerHour: config.BROADCAST_MAX_PER_HOUR, recipientsPerDay: null },
     readiness: { draining: () => false, checks: { database: async () => undefined, topic: async () => undefined } },

@@ -25,6 +25,7 @@ export async function startTestApp(overrides: Partial<AppDeps> = {}): Promise<Te
     ...{ db, log, api: true, stopping: new AbortController().signal, onAccept: () => undefined },
     authenticate: async (id = 'anonymous') => ({ id, scopes: new Set(SCOPE_NAMES), dailyRecipients: null }),
     ...{ rateLimits: { perAddress: 0, perPrincipal: 0 }, trustProxy: [], corsOrigins: [] },
+    publishRate: 30_000,
     packing: { pageUsers: 500, recipientsPerMessage: 1 },
     allowances: { broadcastsPerHour: 1_000_000, recipientsPerDay: null },
     readiness: { draining: () => false, checks: { database: async () => undefined, topic: async () => undefined } },
