@@ -107,7 +107,7 @@ export async function cutPage(
     with due as (
       select id, everyone, cursor, user_ids, last_page, exhausted, coalesce(expires_at <= now(), false) as expired
       from notifications
-      where (not exhausted or to_retry > 0) and status in ('scheduled', 'queued', 'dispatching', 'paused') and waiting_since <= now()
+      where ${due(Prisma.sql`notifications`)}
       order by waiting_since
       limit 1
       for update skip locked
@@ -178,8 +178,8 @@ export async function releasePage(db: Database, page: PageKey): Promise<void> {
  * Records what became of a page and adds it to its notification's counts; completes the notification when this was the last
  * page of an exhausted audience and nobody is left to retry. False: the fencing token is outdated, another process has the
  * page, nothing was written.
- * It goes to the end of the queue, as what came while the page was under way has waited longer; one that is paused stays where
- * it is. Cut off to the millisecond: the column rounds up, and whoever looks next would not find it due yet.
+ * It goes to the end of the queue if anything else is due, as what came while the page was under way has waited longer (if
+ * nothing is, its place would cost an entry in the index for each page); one that is paused stays where it is. Cut off to the millisecond: the column rounds up, and whoever looks next would not find it due yet.
  * Lock: the page, then the notification's row, so that settles of one notification follow one another and `open_pages`
  * reaches zero in exactly one of them.
  */
@@ -210,13 +210,20 @@ export async function settlePage(
       by_channel = ${addCounts(Prisma.sql`n.by_channel`, CHANNEL_NAMES, result.by_channel)},
       recent_users = n.recent_users * ${fade(Prisma.sql`coalesce(n.recent_at, now())`)} + ${result.users}::int,
       recent_at = now(),
-      waiting_since = case when n.status = 'dispatching' then date_trunc('milliseconds', now()) else n.waiting_since end,
+      waiting_since = case when n.status = 'dispatching' and exists (
+        select from notifications o where ${due(Prisma.sql`o`)} and o.id <> n.id
+      ) then date_trunc('milliseconds', now()) else n.waiting_since end,
       status = case when ${LAST_PAGE} then 'completed' else n.status end,
       completed_at = case when ${LAST_PAGE} then now() else n.completed_at end
     from settled where n.id = settled.notification_id`,
   );
   return rowCount === 1;
 }
+
+/** What waits for its next page, in the words of the index notifications_due. */
+const due = (row: Prisma.Sql) => Prisma.sql`
+  (not ${row}.exhausted or ${row}.to_retry > 0) and ${row}.status in ('scheduled', 'queued', 'dispatching', 'paused')
+  and ${row}.waiting_since <= now()`;
 
 const LAST_PAGE = Prisma.sql`
   n.exhausted and n.open_pages = 1 and n.to_retry = 0 and n.status in ('dispatching', 'paused')`;
