@@ -1,12 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { closeBooks } from './books.ts';
-import { keepBroadcasting, notify, untilCompleted } from './client.ts';
+import { keepBroadcasting, notify, send, untilCompleted } from './client.ts';
 import { type Instance, startFleet, startInstance } from './fleet.ts';
 import { slowDown } from './plans.ts';
-import { drawMs, type Rig } from './rig.ts';
+import { drawMs, type Rig, until } from './rig.ts';
 import { describeRow } from './row.ts';
 
 const STOP_MS_MAX = 10_000;
+/** Within the drain of a stop, 3 s: how long it may take to be announced, and until whoever asks does so again. */
+const NOTICE_TIMEOUT_MS = 3_000;
+const PROBE_INTERVAL_MS = 1_000;
 /** Pages take less than a process may take to stop. */
 const CALL_MS = 200;
 /** Who loads the service: so many at a time, each with a pause between two requests. */
@@ -30,14 +33,13 @@ describeRow({ number: 15, fault: 'SIGTERM under load, again and again', ...size 
     if (oldest === undefined) throw new Error('There is nobody to stop.');
     await keepBroadcasting(rig, oldest);
     await sleep(drawMs(rig, 200, 800));
-    // Both get requests until this one is gone, as nobody tells the callers.
     const replacement = await startInstance(rig, oldest.name);
     fleet.push(replacement);
     const at = performance.now();
     oldest.process.kill('SIGTERM');
+    await leaveOut(rig, fleet, oldest);
     const { code } = await oldest.process.exited;
     ends.push({ code, ms: performance.now() - at });
-    fleet.splice(fleet.indexOf(oldest), 1);
     rig.log(`${oldest.name} ended with ${code} after ${Math.round(ends.at(-1)?.ms ?? 0)} ms, ${count + 1} of ${stops}`);
   }
   over.abort();
@@ -61,6 +63,17 @@ describeRow({ number: 15, fault: 'SIGTERM under load, again and again', ...size 
     },
   };
 });
+
+/**
+ * Does what a load balancer does: asks whether the process is ready, and sends it no more requests when it is not. What it
+ * has by then, and what comes in between, has to be answered.
+ */
+async function leaveOut(rig: Rig, fleet: Instance[], stopping: Instance): Promise<void> {
+  const isReady = async () => (await send(stopping, { path: '/health/ready' })).status === 200;
+  await until(rig, 'the stop to be announced', NOTICE_TIMEOUT_MS, async () => !(await isReady()));
+  await sleep(PROBE_INTERVAL_MS);
+  fleet.splice(fleet.indexOf(stopping), 1);
+}
 
 type Load = { fleet: Instance[]; over: AbortSignal; name: string; answers: Answers };
 

@@ -33,6 +33,7 @@ export async function startInstance(rig: Rig, name: string, env: Record<string, 
     cwd: rig.folder,
     env: { ...(await describeService(rig, name)), ...env },
   });
+  rig.outputs.push(process.output);
   let isGone = false;
   void process.gone.then(() => (isGone = true));
   await until(rig, `${name} to listen`, START_TIMEOUT_MS, () => {

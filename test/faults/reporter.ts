@@ -72,7 +72,8 @@ function toCells(result: Result): string[] {
   return [...[number, fault, users, lost, unexpected, duplicated, recovered].map(String), resumed, pass ? 'yes' : 'NO'];
 }
 
-function describeMiss({ number, missed, users_at_fault }: Result): string {
+function describeMiss({ number, missed, users_at_fault, figures }: Result): string {
   const users = users_at_fault.length === 0 ? '' : `\n  the first at fault: ${users_at_fault.join(', ')}`;
-  return `Row ${number} missed:\n${missed.map((what) => `  ${what}`).join('\n')}${users}\n`;
+  const measured = `\n  measured: ${JSON.stringify(figures)}`;
+  return `Row ${number} missed:\n${missed.map((what) => `  ${what}`).join('\n')}${users}${measured}\n`;
 }

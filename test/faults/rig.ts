@@ -22,6 +22,8 @@ export type Rig = {
   databaseUrl: string;
   /** Connections of the test's own, past whatever fault there is. */
   sql: Pool;
+  /** What every process has written so far, those that have ended included. */
+  outputs: { stdout: string }[];
   /** A folder that goes with the row. */
   folder: string;
   /** The audience of every notification that was accepted, by id; null: everyone. */
@@ -65,7 +67,7 @@ export async function openRig({
   return {
     ...{ isShort: FAULTS.isShort, users, pageUsers: FAULTS.isShort ? SHORT_PAGE_USERS : PAGE_USERS },
     ...{ random: createRandom(FAULTS.seed + number), oracle, databaseUrl: url, sql, folder, signal, log },
-    ...{ promised: new Map(), imbalances: [], atEnd: (end) => ends.push(end) },
+    ...{ promised: new Map(), imbalances: [], outputs: [], atEnd: (end) => ends.push(end) },
     close: async () => {
       for (const end of ends.toReversed()) await end();
     },

@@ -3,6 +3,7 @@ import { expect, it } from 'vitest';
 import type { Books } from './books.ts';
 import { openRig, type Rig } from './rig.ts';
 import { FAULTS } from './settings.ts';
+import { listWarnings } from './warnings.ts';
 
 /** A fault that the service has to withstand. */
 type Row = {
@@ -65,8 +66,9 @@ export function describeRow(row: Row, run: (rig: Rig) => Promise<Finding>): void
   const limitMs = row.limitSeconds[size] * 1_000;
   it(`row ${row.number}: ${row.fault}`, { timeout: limitMs + END_SECONDS * 1_000 }, async ({ task }) => {
     const start = performance.now();
-    const finding = await runWithin(row, { users: row.users[size], limitMs }, run);
+    const { finding, warnings } = await runWithin(row, { users: row.users[size], limitMs }, run);
     const result = judge(row, finding, (performance.now() - start) / 1_000);
+    if (!result.pass) result.figures['warnings'] = warnings;
     task.meta.result = result;
 
     expect({ missed: result.missed, seed: result.seed, users: result.users_at_fault }).toEqual({
@@ -96,7 +98,8 @@ async function runWithin(
   });
   try {
     log(`${row.fault}: ${users} users`);
-    return await Promise.race([run(rig), rejectWith(over.signal)]);
+    const finding = await Promise.race([run(rig), rejectWith(over.signal)]);
+    return { finding, warnings: listWarnings(rig.outputs.map(({ stdout }) => stdout)) };
   } finally {
     clearTimeout(timer);
     over.abort(new Error('The row is over.'));
@@ -112,7 +115,8 @@ function rejectWith(signal: AbortSignal): Promise<never> {
 }
 
 function judge({ number, fault, users }: Row, finding: Finding, seconds: number): Result {
-  const { books, resumeMs, duplicatesMax = 0, need, figures = {} } = finding;
+  const { books, resumeMs, duplicatesMax = 0, need, figures: measured = {} } = finding;
+  const figures = { ...measured };
   const { lost, unexpected, duplicated, recovered, disagreements } = books;
   const needs = {
     'nobody lost': lost.length === 0,
