@@ -87,7 +87,7 @@ describe('a preview', () => {
     await db.$executeRaw`
       insert into users select n * 3, 'user' || n || '@example.com', '+1555' || n from generate_series(1, ${last}::int) n`;
     await db.$executeRaw`
-      insert into preferences select n, n % 2 = 0, n % 5 = 0 from generate_series(1, ${last * 3}::int) n where n % 7 <> 0`;
+      insert into preferences select n * 3, n % 2 = 0, n % 5 = 0 from generate_series(1, ${last}::int) n where n % 7 <> 0`;
     const packed = { pageUsers: 3_001, recipientsPerMessage: 97 };
 
     const preview = await previewNotification(db, { payload: 'Hello' }, packed, UNSTOPPED);
