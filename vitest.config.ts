@@ -55,6 +55,8 @@ export default defineConfig({
       {
         test: {
           ...{ ...SERVICE, name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] },
+          // The service is in the process that makes the inputs: two at once delay its event loop until it sheds load.
+          fileParallelism: false,
           provide: { fuzz: FUZZ },
         },
       },
