@@ -5,11 +5,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { CHANNEL_NAMES } from '../src/channels.ts';
 import { createDatabase, type Database } from '../src/database.ts';
 import { whileWanted } from '../src/http/waiting.ts';
-import type { Packing } from '../src/notifications/audience.ts';
+import { nameIds, type Packing } from '../src/notifications/audience.ts';
 import { createCountQueue } from '../src/notifications/count-queue.ts';
 import type { NotificationInput } from '../src/notifications/input-schema.ts';
 import { MESSAGE_BYTES_MAX } from '../src/notifications/message.ts';
 import { previewNotification } from '../src/notifications/preview.ts';
+import { resolveRange } from '../src/notifications/recipients.ts';
 import { bearer, createTestKey, startGuardedService } from './support/auth.ts';
 import { type Contract, countStatuses, openContract } from './support/contract.ts';
 import {
@@ -94,6 +95,29 @@ describe('a preview', () => {
 
     expect(preview.targeted).toBe(last);
     expect(preview).toEqual(await dispatch({ payload: 'Hello' }, packed));
+  });
+
+  it('is as fast where statistics say that there is nobody, as after a load they were taken in the middle of', async () => {
+    const last = 20_000;
+    await db.$executeRaw`
+      insert into users select n, 'user' || n || '@example.com', null from generate_series(1, ${last}::int) n`;
+    await db.$executeRaw`insert into preferences select n, true, false from generate_series(1, ${last}::int) n`;
+    await db.$executeRaw`
+      update pg_class set reltuples = 0, relpages = pg_relation_size(oid) / current_setting('block_size')::int
+      where oid in ('users'::regclass, 'preferences'::regclass)`;
+
+    // A join of each user with each takes 40 s, and statements are ended long before.
+    const page = await resolveRange(db, { named: null, first_user_id: 1, last_user_id: last }, ['email']);
+    const named = { named: nameIds(range(1, last)), first_user_id: 1, last_user_id: last };
+    const listed = await resolveRange(db, named, ['email']);
+    const preview = await previewNotification(
+      db,
+      { payload: 'Hello' },
+      { pageUsers: 1_000, recipientsPerMessage: 1 },
+      UNSTOPPED,
+    );
+
+    expect([page.users, listed.users, preview.targeted]).toEqual([last, last, last]);
   });
 
   it('ends with the reason of its signal', async () => {

@@ -28,10 +28,7 @@ export type PartCounts = {
   crowded: { first: number; last: number }[];
 };
 
-/**
- * Users counted by one statement: less than a tenth of a second; and before PostgreSQL has its statistics, as just after an
- * import, half a second, where five times as many would come to the statement timeout.
- */
+/** Users counted by one statement: less than a tenth of a second. */
 const PART_USERS = 20_000;
 /** What the JSON of a recipient adds up to beside addresses: names, quotes, comma, braces and the longest id. */
 const RECIPIENT_BYTES = 24;

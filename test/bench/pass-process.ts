@@ -14,9 +14,9 @@ const RESOLVE = `
       when not (p.email_enabled or p.sms_enabled) then 'opted_out'
       when not ((p.email_enabled and u.email is not null) or (p.sms_enabled and u.phone is not null)) then 'no_contact'
     end as reason
-  from users u
-  left join preferences p on p.user_id = u.user_id and p.user_id between $1 and $2
-  where u.user_id between $1 and $2
+  from (select * from users where user_id between $1 and $2) u
+  full join (select * from preferences where user_id between $1 and $2) p on p.user_id = u.user_id
+  where coalesce(u.user_id, 0) <> 0
   order by 1`;
 
 const meter = createMeter();
