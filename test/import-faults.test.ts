@@ -9,7 +9,7 @@ import { drip } from './support/raw.ts';
 import { startTestService, type TestService } from './support/service.ts';
 
 /** Lines of a batch. */
-const BATCH = 5_000;
+const BATCH = 10_000;
 /** Lines, of which the process must not take the most while it cannot store them. */
 const LARGE = 500_000;
 /** Lines, all of which are wrong. */
@@ -139,7 +139,7 @@ describe('an import whose database', () => {
     expect(headers).toMatchObject({ 'retry-after': '2' });
     expect(body).toMatchObject({ code: 'unavailable', lines: BATCH, stored: BATCH });
     expect(body).toMatchObject({
-      detail: expect.stringContaining('The first 5000 lines are done, 5000 of them stored.'),
+      detail: expect.stringContaining(`The first ${BATCH} lines are done, ${BATCH} of them stored.`),
     });
     expect(again).toMatchObject({ status: 200, body: { stored: 3 * BATCH } });
     expect(await countUsers(service)).toBe(4 * BATCH);

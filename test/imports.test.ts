@@ -46,16 +46,20 @@ describe('POST /users/import', () => {
   });
 
   it('stores as many as come, in batches, each with an audit entry', async () => {
-    const users = Array.from({ length: 12_345 }, (_, n) => user(n + 1));
+    // The longer their addresses, the more memory a batch needs.
+    const email = (n: number) => `${'x'.repeat(n / 400)}${n}@${'y'.repeat(1 + n / 400)}.example.com`;
+    const users = Array.from({ length: 22_345 }, (_, n) =>
+      user(n + 1, email(n), n % 3 === 0 ? null : `+1555${n + 1_000_000}`),
+    );
     const before = await service.db.auditEntry.count();
 
     const reply = await send('users', toLines(users), { 'x-request-id': 'bulk' });
 
-    expect(reply.body).toEqual({ lines: 12_345, stored: 12_345, rejected: 0, rejections: [] });
+    expect(reply.body).toEqual({ lines: 22_345, stored: 22_345, rejected: 0, rejections: [] });
     expect(await listUsers()).toEqual(users);
     const entries = await service.db.auditEntry.findMany({ where: { request_id: 'bulk' }, orderBy: { id: 'asc' } });
     expect(entries).toMatchObject(
-      [5_000, 5_000, 2_345].map((stored) => ({
+      [10_000, 10_000, 2_345].map((stored) => ({
         ...{ action: 'user.import', object: 'users', outcome: `${stored} stored`, principal: 'anonymous' },
       })),
     );

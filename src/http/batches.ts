@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { z } from 'zod';
+import { createTextRoom, type KeepText } from '../text-room.ts';
 import { type ImportResult, REJECTIONS_MAX } from './import-result.ts';
 import type { Line } from './lines.ts';
 import { listFaults, ValidationError } from './validation.ts';
@@ -11,8 +12,11 @@ export type Row = { user_id: number };
 export type Import<Stored extends Row> = {
   /** What a line has to be. */
   line: z.ZodType<Stored>;
-  /** Stores rows in the order of their users, each of whom has one: all of them, or none. Not before its turn, which may be refused. */
-  store: (rows: Stored[], turn: Promise<void>) => Promise<unknown>;
+  /**
+   * Stores rows in the order of their users, each of whom has one: all of them, or none. Not before its turn, which may be
+   * refused. What it has kept is forgotten when it has come to its end.
+   */
+  store: (rows: Stored[], turn: Promise<void>, keep: KeepText) => Promise<unknown>;
 };
 
 export type Batcher = {
@@ -24,8 +28,8 @@ export type Batcher = {
   settle: () => Promise<{ lines: number; stored: number }>;
 };
 
-/** Lines that are stored by one statement: fewer take longer in all, and the texts of more are so large that V8 keeps them for long. */
-const BATCH_LINES = 5_000;
+/** Lines that are stored by one statement: fewer take longer in all. */
+const BATCH_LINES = 10_000;
 /** Other requests are to be served in between: a line takes 2 µs, and one that is wrong up to 15. */
 const LINES_PER_TURN = 200;
 /** Enough to see what is wrong; a line may have a thousand unknown fields. */
@@ -41,6 +45,8 @@ export function createBatcher<Stored extends Row>(
   const done = { lines: 0, stored: 0 };
   const failures: unknown[] = [];
   let storing = Promise.resolve();
+  // One statement is being stored, at most, and one waits for its turn.
+  let [room, nextRoom] = [createTextRoom(), createTextRoom()];
 
   const settle = async (stored: Promise<unknown>, { lines, last }: { lines: number; last: number }) => {
     try {
@@ -58,7 +64,9 @@ export function createBatcher<Stored extends Row>(
     const before = storing;
     const turn = before.then(() => throwFirst(failures));
     // Nothing that outlives this holds the rows, which would grow old otherwise, and be in memory for long.
-    const stored = rows.length > 0 ? store(sortRows(rows), turn) : turn;
+    [room, nextRoom] = [nextRoom, room];
+    room.clear();
+    const stored = rows.length > 0 ? store(sortRows(rows), turn, room.keep) : turn;
     storing = settle(stored, { lines: rows.length, last });
     await before;
     throwFirst(failures);

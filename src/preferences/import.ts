@@ -1,6 +1,7 @@
 import { type Actor, audited } from '../audit/record.ts';
 import { type Database, insertPool } from '../database.ts';
 import { type Preference, Prisma } from '../generated/client.ts';
+import type { KeepText } from '../text-room.ts';
 
 /**
  * Stores preferences, new or known, in one statement: all or none. They come in ascending order of their users, each once
@@ -11,9 +12,9 @@ export function storePreferences(
   db: Database,
   preferences: Preference[],
   actor: Actor,
-  turn: Promise<void>,
+  { turn, keep }: { turn: Promise<void>; keep: KeepText },
 ): Promise<unknown> {
-  const statement = composeUpsert(preferences, actor);
+  const statement = composeUpsert(preferences, actor, keep);
   return turn.then(() => insertPool(db, statement));
 }
 
@@ -23,16 +24,16 @@ export function storePreferences(
  * three lists cost; behind `select` it is read one by one.
  * Locks: the rows, in the order of their ids, whoever calls, so that calls wait for each other but never in a circle.
  */
-function composeUpsert(preferences: Preference[], actor: Actor): Prisma.Sql {
+function composeUpsert(preferences: Preference[], actor: Actor, keep: KeepText): Prisma.Sql {
   const first = preferences.at(0)?.user_id;
   const last = preferences.at(-1)?.user_id;
-  const packed = `{${preferences.map(pack).join()}}`;
+  const packed = keep(`{${preferences.map(pack).join()}}`);
   const outcome = `${preferences.length} stored`;
   return Prisma.sql`
     with known as materialized (
       select exists (select from preferences where user_id between ${first}::int and ${last}::int) as found
     ), input as materialized (
-      select ${packed}::bigint[] as packed
+      select ${packed}::text::bigint[] as packed
     ), added as (
       insert into preferences (user_id, email_enabled, sms_enabled)
       select ${UNPACKED} from (select unnest(packed) as given from known, input where not found) one

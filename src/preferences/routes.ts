@@ -63,7 +63,7 @@ export async function preferenceRoutes(app: FastifyInstance, db: Database, impor
     scope.post('/preferences/import', { schema: importRoute, ...UNHURRIED }, (request, reply) =>
       importer(request, reply, {
         line,
-        store: (preferences, turn) => storePreferences(db, preferences, getActor(request), turn),
+        store: (preferences, turn, keep) => storePreferences(db, preferences, getActor(request), { turn, keep }),
       }),
     );
   });

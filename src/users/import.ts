@@ -1,14 +1,20 @@
 import { type Actor, audited } from '../audit/record.ts';
 import { type Database, insertPool } from '../database.ts';
 import { Prisma, type User } from '../generated/client.ts';
+import type { KeepText } from '../text-room.ts';
 
 /**
  * Stores users, new or known, in one statement: all or none. They come in ascending order, each once and at least one. The
  * statement is composed at once, so that PostgreSQL need not wait for it, and sent when it is its turn. What is given may be
  * forgotten once this returns.
  */
-export function storeUsers(db: Database, users: User[], actor: Actor, turn: Promise<void>): Promise<unknown> {
-  const statement = composeUpsert(users, actor);
+export function storeUsers(
+  db: Database,
+  users: User[],
+  actor: Actor,
+  { turn, keep }: { turn: Promise<void>; keep: KeepText },
+): Promise<unknown> {
+  const statement = composeUpsert(users, actor, keep);
   return turn.then(() => insertPool(db, statement));
 }
 
@@ -19,18 +25,19 @@ export function storeUsers(db: Database, users: User[], actor: Actor, turn: Prom
  * the lists would differ in length.
  * Locks: the rows, in the order of their ids, whoever calls, so that calls wait for each other but never in a circle.
  */
-function composeUpsert(users: User[], actor: Actor): Prisma.Sql {
+function composeUpsert(users: User[], actor: Actor, keep: KeepText): Prisma.Sql {
   const first = users.at(0)?.user_id;
   const last = users.at(-1)?.user_id;
-  const ids = `{${users.map(({ user_id }) => user_id).join()}}`;
-  const emails = users.map(({ email }) => email ?? '').join();
-  const phones = users.map(({ phone }) => phone ?? '').join();
+  const ids = keep(`{${users.map(({ user_id }) => user_id).join()}}`);
+  const emails = keep(users.map(({ email }) => email ?? '').join());
+  const phones = keep(users.map(({ phone }) => phone ?? '').join());
   const outcome = `${users.length} stored`;
   return Prisma.sql`
     with known as materialized (
       select exists (select from users where user_id between ${first}::int and ${last}::int) as found
     ), input as materialized (
-      select ${ids}::int[] as ids, string_to_array(${emails}, ',', '') as emails, string_to_array(${phones}, ',', '') as phones
+      select ${ids}::text::int[] as ids, string_to_array(${emails}::text, ',', '') as emails,
+        string_to_array(${phones}::text, ',', '') as phones
     ), added as (
       insert into users (user_id, email, phone)
       select unnest(ids), unnest(emails), unnest(phones) from known, input where not found

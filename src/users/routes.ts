@@ -41,7 +41,10 @@ export async function userRoutes(app: FastifyInstance, db: Database, importer: I
   const line = z.compile(userLineSchema);
   await acceptNdjson(app, (scope) => {
     scope.post('/users/import', { schema: importRoute, ...UNHURRIED }, (request, reply) =>
-      importer(request, reply, { line, store: (users, turn) => storeUsers(db, users, getActor(request), turn) }),
+      importer(request, reply, {
+        line,
+        store: (users, turn, keep) => storeUsers(db, users, getActor(request), { turn, keep }),
+      }),
     );
   });
 }

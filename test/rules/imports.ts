@@ -29,7 +29,7 @@ const LAYERS: { name: string; files: RegExp }[] = [
   { name: 'parts', files: /^src\/((users|preferences|notifications|topology|auth|audit)\/.+|http\/lists)\.ts$/ },
   {
     name: 'ground',
-    files: /^src\/(channels|coalesced-reads|config|database|errors|jobs|log|user-id|generated\/.+)\.ts$/,
+    files: /^src\/(channels|coalesced-reads|config|database|errors|jobs|log|text-room|user-id|generated\/.+)\.ts$/,
   },
 ];
 
