@@ -48,7 +48,8 @@ export async function createQueue(sqs = shared, name = `consumer-${randomUUID()}
   };
 }
 
-async function countMessages(sqs: SQSClient, QueueUrl: string) {
+/** Messages waiting, and in somebody’s hand. */
+export async function countMessages(sqs: SQSClient, QueueUrl: string) {
   const { Attributes } = await sqs.send(
     new GetQueueAttributesCommand({
       QueueUrl,
