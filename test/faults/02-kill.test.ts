@@ -1,5 +1,5 @@
 import { closeBooks } from './books.ts';
-import { broadcast, untilCompleted } from './client.ts';
+import { untilCompleted } from './client.ts';
 import { crashRepeatedly, duplicatesOf, measureResumes } from './crashes.ts';
 import { paceMs, startFleet } from './fleet.ts';
 import { slowDown } from './plans.ts';
@@ -12,7 +12,6 @@ describeRow({ number: 2, fault: 'kill -9 of one instance, again and again', ...s
   const fleet = await startFleet(rig, ['a', 'b']);
   slowDown(rig, paceMs(rig, plan.seconds));
 
-  await broadcast(rig, fleet[0]);
   const kills = await crashRepeatedly(rig, fleet, plan);
   slowDown(rig, 0);
   await untilCompleted(rig);

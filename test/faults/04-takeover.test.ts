@@ -1,5 +1,5 @@
 import { closeBooks } from './books.ts';
-import { broadcast, untilCompleted } from './client.ts';
+import { untilCompleted } from './client.ts';
 import { crashRepeatedly, duplicatesOf, measureResumes } from './crashes.ts';
 import { paceMs, startFleet } from './fleet.ts';
 import { slowDown } from './plans.ts';
@@ -7,14 +7,18 @@ import { describeRow } from './row.ts';
 
 /** From the kill to the first message of a page that was left behind: the lease, and a look for work. */
 const RESUME_MS_MAX = 15_000;
+/**
+ * A slow SNS, with which a page takes two seconds. To have one broadcast last for all kills it would have to take a second a
+ * call, and who is free to take over is a matter of how long a page takes, too.
+ */
+const CALL_MS = 200;
 const size = { users: { full: 100_000, short: 3_000 }, limitSeconds: { full: 900, short: 120 } };
 
 describeRow({ number: 4, fault: 'time until a page is taken over', ...size }, async (rig) => {
   const plan = rig.isShort ? { kills: 4, seconds: 14 } : { kills: 30, seconds: 200 };
   const fleet = await startFleet(rig, ['a', 'b']);
-  slowDown(rig, paceMs(rig, plan.seconds));
+  slowDown(rig, rig.isShort ? paceMs(rig, plan.seconds) : CALL_MS);
 
-  await broadcast(rig, fleet[0]);
   const kills = await crashRepeatedly(rig, fleet, plan);
   await untilCompleted(rig);
 

@@ -11,10 +11,13 @@ const STOP_MS_MAX = 10_000;
 const NOTICE_TIMEOUT_MS = 3_000;
 const PROBE_INTERVAL_MS = 1_000;
 /** Pages take less than a process may take to stop. */
-const CALL_MS = 200;
-/** Who loads the service: so many at a time, each with a pause between two requests. */
+const CALL_MS = 100;
+/**
+ * Who loads the service: so many at a time, each with a pause between two requests. That is half of the 80 a second for which
+ * two processes have time beside SNS, or what has come in would take longer to publish than the row lasts.
+ */
 const CALLERS = 8;
-const CALL_PAUSE_MS = 50;
+const CALL_PAUSE_MS = 200;
 const size = { users: { full: 100_000, short: 2_000 }, limitSeconds: { full: 600, short: 120 } };
 
 describeRow({ number: 15, fault: 'SIGTERM under load, again and again', ...size }, async (rig) => {

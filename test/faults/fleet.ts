@@ -2,10 +2,13 @@ import { TOPIC_ARN } from '../support/dispatch.ts';
 import { type RunningProcess, startProcess } from '../support/process.ts';
 import type { Rig } from './rig.ts';
 import { until } from './rig.ts';
+import { sayWho } from './witness.ts';
 
 /** A process of the service. */
 export type Instance = {
   name: string;
+  /** One that is started in its place has the same name. */
+  startedAt: Date;
   url: string;
   process: RunningProcess;
   hasEnded: () => boolean;
@@ -29,6 +32,7 @@ const BATCH_ENTRIES = 10;
 /** Starts a process as in production, and waits until it listens. SNS knows it by its name. */
 export async function startInstance(rig: Rig, name: string, env: Record<string, string> = {}): Promise<Instance> {
   rig.signal.throwIfAborted();
+  const startedAt = new Date();
   const process = startProcess('server.js', {
     cwd: rig.folder,
     env: { ...(await describeService(rig, name)), ...env },
@@ -40,13 +44,13 @@ export async function startInstance(rig: Rig, name: string, env: Record<string, 
     if (isGone) throw new Error(`${name} ended: ${process.output.stderr}`);
     return LISTENING.test(process.output.stdout);
   });
-  return { name, url: LISTENING.exec(process.output.stdout)?.[1] ?? '', process, hasEnded: () => isGone };
+  return { name, startedAt, url: LISTENING.exec(process.output.stdout)?.[1] ?? '', process, hasEnded: () => isGone };
 }
 
 /** The variables of a process. SNS knows it by its name. */
 export async function describeService(rig: Rig, name: string): Promise<Record<string, string>> {
   const AWS_ENDPOINT_URL = await rig.oracle.open(name);
-  const given = { DATABASE_URL: rig.databaseUrl, AWS_ENDPOINT_URL, PAGE_USERS: String(rig.pageUsers) };
+  const given = { DATABASE_URL: sayWho(rig.databaseUrl, name), AWS_ENDPOINT_URL, PAGE_USERS: String(rig.pageUsers) };
   return { ...AWS, ...SERVICE, ...given };
 }
 
