@@ -33,9 +33,10 @@ const BATCH_ENTRIES = 10;
 export async function startInstance(rig: Rig, name: string, env: Record<string, string> = {}): Promise<Instance> {
   rig.signal.throwIfAborted();
   const startedAt = new Date();
+  const { DATABASE_URL = '', ...others } = { ...(await describeService(rig, name)), ...env };
   const process = startProcess('server.js', {
     cwd: rig.folder,
-    env: { ...(await describeService(rig, name)), ...env },
+    env: { ...others, DATABASE_URL: sayWho(DATABASE_URL, name) },
   });
   rig.outputs.push(process.output);
   let isGone = false;
@@ -50,7 +51,7 @@ export async function startInstance(rig: Rig, name: string, env: Record<string, 
 /** The variables of a process. SNS knows it by its name. */
 export async function describeService(rig: Rig, name: string): Promise<Record<string, string>> {
   const AWS_ENDPOINT_URL = await rig.oracle.open(name);
-  const given = { DATABASE_URL: sayWho(rig.databaseUrl, name), AWS_ENDPOINT_URL, PAGE_USERS: String(rig.pageUsers) };
+  const given = { DATABASE_URL: rig.databaseUrl, AWS_ENDPOINT_URL, PAGE_USERS: String(rig.pageUsers) };
   return { ...AWS, ...SERVICE, ...given };
 }
 
